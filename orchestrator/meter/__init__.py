@@ -1,0 +1,1 @@
+"""Metering: instruments outside the container, sampled by a process of their own."""

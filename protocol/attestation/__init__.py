@@ -1,0 +1,1 @@
+"""Attestation layers: digests, canonical JSON, in-toto statements, DSSE envelopes, bundles, keyrings."""

@@ -1,0 +1,1 @@
+"""The transparency log's formats: Merkle tree, signed notes, checkpoints, tiles, leaves."""

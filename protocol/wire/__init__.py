@@ -1,0 +1,1 @@
+"""The wire: the gRPC service that a sealed container answers on, and the server that vendors start."""

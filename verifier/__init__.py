@@ -1,0 +1,1 @@
+"""Doubts it: recomputes every figure from evidence and believes nothing that it can derive."""
