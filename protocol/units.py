@@ -54,7 +54,7 @@ def millijoules(energy: Fraction) -> Millijoules:
 
 
 def decimal_string(value: Fraction, places: int) -> str:
-    """Write a fraction as a plain decimal with a fixed number of places, half to even; the inverse of `from_decimal`."""
+    """Write a fraction as a plain decimal with a fixed number of places, half to even."""
     scaled = round(value * 10**places)
     with localcontext() as context:
         context.prec = _DECIMAL_DIGITS
@@ -64,7 +64,7 @@ def decimal_string(value: Fraction, places: int) -> str:
 
 def from_decimal(text: str) -> Fraction:
     """Read a plain decimal string exactly; raises ValueError on anything else (exponents, spaces, underscores)."""
-    body = text[1:] if text.startswith("-") else text
+    body = text.removeprefix("-")
     whole, dot, rest = body.partition(".")
     if not (whole.isascii() and whole.isdigit()) or (dot and not (rest.isascii() and rest.isdigit())):
         raise ValueError(f"not a plain decimal: {text!r}")
