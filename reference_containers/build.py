@@ -1,0 +1,299 @@
+"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME ...]`, every image without a name.
+
+Rules:
+1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile, every
+   file of its build context and the versions of its wheels. The key is a label of the image.
+2. Vendor images build with no network: wheels are downloaded on the host for the Python of the base, and installed
+   inside with --no-index. They stay behind in a build stage.
+3. The base is CPython by digest where a registry can be reached, else the host's own Debian or Ubuntu packages
+   (debian_base.py). An existing base is kept; --refresh makes it anew.
+4. Nothing is printed for an image that is up to date, one line for one that is built, and the engine's whole output
+   when a build fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import debian_base
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+PYTHON_IMAGE = "python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea"
+KEY_LABEL = "jouleseal.content-key"
+PULL_TIMEOUT_S = 300
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "wheels", "README.md")
+
+# One version of every wheel, so that the same tree builds the same images. pip installs the others from within.
+PIP = "pip==25.3"
+WIRE = ("grpcio==1.85.1", "grpcio-health-checking==1.85.1", "protobuf==7.35.1")
+NUMPY = "numpy==2.4.0"
+
+
+class BuildFailed(Exception):
+    """An image cannot be built; the message is what the user needs to read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one image is made: its folder, what it stands on, its wheels and what else goes into its build context.
+
+    `shared` maps a name in the build context to a path in the repository.
+    """
+
+    name: str
+    folder: Path
+    stands_on: str
+    wheels: tuple[str, ...] = ()
+    shared: tuple[tuple[str, str], ...] = ()
+    dockerfile: str = "Dockerfile"
+
+    @property
+    def tag(self) -> str:
+        """The image's name in the engine."""
+        return f"jouleseal/{self.name}:local"
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="vendor-base",
+            folder=HERE / "vendor_base",
+            stands_on="base",
+            wheels=(PIP, *WIRE),
+            shared=(("protocol", "protocol"),),
+        ),
+    )
+}
+
+
+def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the docker command; raises BuildFailed with all that it said when it fails and `check` is true."""
+    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    try:
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, env=environment)
+    except FileNotFoundError as error:
+        raise BuildFailed("the docker command is not installed: run .ci/engine up") from error
+    if check and done.returncode:
+        raise BuildFailed(f"docker {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+    return done
+
+
+def image_label(tag: str, label: str = KEY_LABEL) -> str | None:
+    """Return a label of an image, None when the image or the label is not there."""
+    done = docker("image", "inspect", "--format", f'{{{{index .Config.Labels "{label}"}}}}', tag, check=False)
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def image_id(tag: str) -> str:
+    """Return the engine's id of an image."""
+    return docker("image", "inspect", "--format", "{{.Id}}", tag).stdout.strip()
+
+
+def cache_folder(*parts: str) -> Path:
+    """Return a folder, made where needed, for what is downloaded or made once: XDG_CACHE_HOME/jouleseal/..."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(home, "jouleseal", *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def say(line: str) -> None:
+    """Print one line of progress at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+# -- the base ---------------------------------------------------------------------------------------------------------
+
+
+def pulled_base(tag: str, key: str) -> bool:
+    """Make the base from CPython's own image; False when no registry can be reached."""
+    if docker("image", "inspect", PYTHON_IMAGE, check=False).returncode:
+        try:
+            pull = subprocess.run(
+                ["docker", "pull", "--quiet", PYTHON_IMAGE], capture_output=True, check=False, timeout=PULL_TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        if pull.returncode:
+            return False
+    arguments = ["--build-arg", f"PYTHON={PYTHON_IMAGE}", "--label", f"{KEY_LABEL}={key}"]
+    docker("build", "--tag", tag, *arguments, str(HERE / "base"))
+    return True
+
+
+def packaged_base(tag: str, key: str, *, refresh: bool) -> None:
+    """Make the base from the host's own packages and load it."""
+    folder = cache_folder("base")
+    root = folder / f"{key}.tar"
+    if refresh or not root.exists():
+        say("base: no registry in reach; installing Debian packages into a root file system (about half a minute)")
+        debian_base.root_file_system(root, folder / "mmdebstrap.log")
+    with subprocess.Popen(["docker", "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as load:
+        if load.stdin is None:
+            raise BuildFailed("docker load took no input")
+        debian_base.write_archive(load.stdin, root, tag, {KEY_LABEL: key})
+        load.stdin.close()
+        if load.wait():
+            raise BuildFailed("docker load refused the base image")
+
+
+def build_base(*, refresh: bool) -> None:
+    """Make jouleseal/base:local, unless one is there that this tree would make."""
+    tag = "jouleseal/base:local"
+    dockerfile = (HERE / "base" / "Dockerfile").read_text(encoding="utf-8")
+    keys = {kind: text_key(text) for kind, text in (
+        ("pulled", PYTHON_IMAGE + dockerfile),
+        ("packaged", debian_base.recipe()),
+    )}  # fmt: skip
+    if not refresh and image_label(tag) in keys.values():
+        return
+    started = time.monotonic()
+    if not pulled_base(tag, keys["pulled"]):
+        packaged_base(tag, keys["packaged"], refresh=refresh)
+    say(f"base: built in {time.monotonic() - started:.0f} s")
+
+
+# -- wheels -----------------------------------------------------------------------------------------------------------
+
+
+def base_python() -> tuple[str, int]:
+    """Return the base's Python as "3.11" and the minor version of its glibc, remembered per image id."""
+    memory = cache_folder("base") / f"{image_id('jouleseal/base:local').removeprefix('sha256:')}.json"
+    if not memory.exists():
+        script = "import os,sys; print(*sys.version_info[:2], os.confstr('CS_GNU_LIBC_VERSION').split('.')[1])"
+        words = docker(
+            "run", "--rm", "--network", "none", "jouleseal/base:local", "python3", "-c", script
+        ).stdout.split()
+        memory.write_text(json.dumps(words), encoding="utf-8")
+    major, minor, glibc = json.loads(memory.read_text(encoding="utf-8"))
+    return f"{major}.{minor}", int(glibc)
+
+
+def host_pip() -> list[str]:
+    """Return a command for pip: of this environment, else of a Python on PATH (environments may come without one)."""
+    for python in (sys.executable, "/usr/bin/python3", *filter(None, [shutil.which("python3")])):
+        if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+            return [python, "-m", "pip"]
+    found = shutil.which("pip") or shutil.which("pip3")
+    if found is None:
+        raise BuildFailed("no pip on this host: run .ci/prepare, or `apt-get install python3-pip`")
+    return [found]
+
+
+def platforms(glibc: int) -> Iterator[str]:
+    """Yield the wheel platforms that a host with this glibc can load, the newest first."""
+    machine = debian_base.platform.machine()
+    for minor in range(glibc, 16, -1):
+        yield f"manylinux_2_{minor}_{machine}"
+    yield f"manylinux2014_{machine}"
+
+
+def wheel_folder(wheels: tuple[str, ...]) -> Path:
+    """Return a folder with these wheels and what they need, for the base's Python; downloaded once."""
+    python, glibc = base_python()
+    folder = cache_folder("wheels", text_key(f"{python} {glibc} {wheels}"))
+    if (folder / "complete").exists():
+        return folder
+    words = ["download", "--quiet", "--dest", str(folder), "--only-binary=:all:", "--python-version", python]
+    words += [word for name in platforms(glibc) for word in ("--platform", name)]
+    done = subprocess.run([*host_pip(), *words, *wheels], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildFailed(f"pip download {' '.join(wheels)} failed:\n{done.stderr}")
+    (folder / "complete").touch()
+    return folder
+
+
+# -- images that stand on it ------------------------------------------------------------------------------------------
+
+
+def text_key(text: str) -> str:
+    """Return the hex SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_key(recipe: Recipe, context: Path) -> str:
+    """Return the digest over all that decides the image's content."""
+    stands_on = image_id(f"jouleseal/{recipe.stands_on}:local")
+    lines = [stands_on, recipe.dockerfile, *recipe.wheels]
+    for path in sorted(path for path in context.rglob("*") if path.is_file()):
+        lines.append(f"{path.relative_to(context)} {path.stat().st_mode:o} {debian_base.file_sha256(path)}")
+    return text_key("\n".join(lines))
+
+
+def fill_context(recipe: Recipe, context: Path) -> None:
+    """Copy the recipe's folder and the repository's parts that it shares into an empty build context."""
+    shutil.copytree(recipe.folder, context, ignore=LEFT_OUT, dirs_exist_ok=True)
+    for name, source in recipe.shared:
+        path = REPOSITORY / source
+        if path.is_dir():
+            shutil.copytree(path, context / name, ignore=LEFT_OUT)
+        else:
+            shutil.copyfile(path, context / name)
+
+
+def build_image(recipe: Recipe) -> None:
+    """Build one image, unless one with its content key is there."""
+    with tempfile.TemporaryDirectory(prefix="jouleseal-") as temporary:
+        context = Path(temporary)
+        fill_context(recipe, context)
+        key = content_key(recipe, context)
+        if image_label(recipe.tag) == key:
+            return
+        started = time.monotonic()
+        if recipe.wheels:
+            shutil.copytree(wheel_folder(recipe.wheels), context / "wheels")
+        words = ["--network", "none", "--force-rm", "--label", f"{KEY_LABEL}={key}", "--tag", recipe.tag]
+        words += ["--build-arg", f"BASE=jouleseal/{recipe.stands_on}:local", "--file", str(context / recipe.dockerfile)]
+        docker("build", *words, str(context))
+        say(f"{recipe.name}: built in {time.monotonic() - started:.0f} s")
+
+
+def needed(names: list[str]) -> list[str]:
+    """Return the names and all that they stand on, each after what it stands on. Raises BuildFailed for a stranger."""
+    order: list[str] = []
+
+    def add(name: str) -> None:
+        if name == "base" or name in order:
+            return
+        if name not in RECIPES:
+            raise BuildFailed(f"no image is called {name}; there are base, {', '.join(sorted(RECIPES))}")
+        add(RECIPES[name].stands_on)
+        order.append(name)
+
+    for name in names:
+        add(name)
+    return order
+
+
+def main() -> int:
+    """Build the images named on the command line; 0 when they are there, 4 when the machine cannot build them."""
+    parser = argparse.ArgumentParser(description="Build the reference images, without a registry where there is none.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"base, {', '.join(sorted(RECIPES))}; all by default")
+    parser.add_argument("--refresh", action="store_true", help="make the base anew, with today's packages")
+    arguments = parser.parse_args()
+    try:
+        order = needed(arguments.names or sorted(RECIPES))
+        build_base(refresh=arguments.refresh)
+        for name in order:
+            build_image(RECIPES[name])
+    except (BuildFailed, debian_base.BaseUnavailable) as error:
+        say(f"images: {error}")
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
