@@ -1,0 +1,86 @@
+# Five verbs first: setup, fmt, check, test, demo. Everything a fresh Debian or Ubuntu machine needs, the targets bring.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PY      := .venv/bin/python
+STAMP   := .venv/.stamp
+DEMO    := demo-output
+HOME_DIR := $(DEMO)/home
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Tests run in a network namespace of their own: unix sockets work there, a stray connection does not.
+NETLESS := $(SUDO) unshare -n --
+
+VENDORS := digits reviews
+
+.PHONY: help setup fmt check test test-all bench demo demo-runner proto docs images engine lock clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@.ci/prepare
+	@echo "jouleseal: installing the locked Python packages into .venv"
+	@test -x $(PY) || python3 -m venv .venv
+	@$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+setup: $(STAMP) ## Install system and Python packages into .venv
+
+engine: ## Start a Docker engine where none answers (a running one is left alone)
+	@.ci/engine up
+
+images: $(STAMP) engine ## Build the base, reference and test images, with no registry
+	@$(SUDO) $(PY) reference_containers/build.py
+
+fmt: $(STAMP) ## Format
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+check: $(STAMP) ## Lint, types, import contracts, and everything generated against its source
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/buf lint
+	@$(PY) -m protocol.wire.generate --check
+	@$(PY) docs/generate.py --check
+
+test: $(STAMP) images ## All tests but the slow ones, with the real engine
+	@$(NETLESS) $(PY) -m pytest -m "not slow"
+
+test-all: $(STAMP) images ## All tests, the slow ones too
+	@$(NETLESS) $(PY) -m pytest
+
+proto: $(STAMP) ## Generate the wire code, its page and its golden descriptor
+	@$(PY) -m protocol.wire.generate
+
+docs: $(STAMP) ## Generate the pages that are made from the code
+	@$(PY) docs/generate.py
+
+demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (about five minutes)
+	@mkdir -p $(DEMO)
+	@test -e $(HOME_DIR)/trust/root.json || $(SUDO) .venv/bin/jouleseal init --home $(HOME_DIR)
+	@$(SUDO) .venv/bin/jouleseal doctor --home $(HOME_DIR)
+	@$(SUDO) .venv/bin/jouleseal run --home $(HOME_DIR) --out $(DEMO) \
+	  $(foreach v,$(VENDORS),reference_containers/$(v)/submission.yaml)
+	@.venv/bin/jouleseal label $(DEMO)/bundle.tar --campaign 1 --out $(DEMO)/label.svg
+	@.venv/bin/jouleseal label $(DEMO)/bundle.tar --campaign 2 --out $(DEMO)/label-2.svg
+	@.venv/bin/jouleseal-verify $(DEMO)/bundle.tar --root $(DEMO)/root.json
+
+demo-runner: $(STAMP) images ## The same demo, from the image of Dockerfile.runner
+	@$(SUDO) $(PY) reference_containers/build.py runner
+	@DEMO=$(DEMO)/runner .ci/demo-runner
+
+bench: $(STAMP) images ## Print the tables of docs/benchmarks.md, measured here in one run
+	@$(SUDO) $(PY) benchmarks/run.py
+
+lock: ## Renew requirements/dev.txt (needs uv)
+	@mkdir -p requirements
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove what the targets made, but not the images
+	@rm -rf .venv $(DEMO) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
