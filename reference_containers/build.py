@@ -1,8 +1,8 @@
-"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME ...]`, every image without a name.
+"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME ...]`; all without a name.
 
 Rules:
-1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile, every
-   file of its build context and the versions of its wheels. The key is a label of the image.
+1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile,
+   every file of its build context and the versions of its wheels. The key is a label of the image.
 2. Vendor images build with no network: wheels are downloaded on the host for the Python of the base, and installed
    inside with --no-index. They stay behind in a build stage.
 3. The base is CPython by digest where a registry can be reached, else the host's own Debian or Ubuntu packages
@@ -228,8 +228,8 @@ def content_key(recipe: Recipe, context: Path) -> str:
     """Return the digest over all that decides the image's content."""
     stands_on = image_id(f"jouleseal/{recipe.stands_on}:local")
     lines = [stands_on, recipe.dockerfile, *recipe.wheels]
-    for path in sorted(path for path in context.rglob("*") if path.is_file()):
-        lines.append(f"{path.relative_to(context)} {path.stat().st_mode:o} {debian_base.file_sha256(path)}")
+    files = sorted(path for path in context.rglob("*") if path.is_file())
+    lines += [f"{path.relative_to(context)} {path.stat().st_mode:o} {debian_base.file_sha256(path)}" for path in files]
     return text_key("\n".join(lines))
 
 

@@ -1,4 +1,4 @@
-"""The base image for hosts that reach no registry: the host's own Debian or Ubuntu packages, as a deterministic archive.
+"""The base image for hosts that reach no registry: the host's own Debian or Ubuntu packages, as a known archive.
 
 The root file system is the essential set, python3 and libstdc++6 (gRPC needs it), made by mmdebstrap under a fixed
 SOURCE_DATE_EPOCH, so the same package versions give the same bytes. The image around it carries a fixed date, so its
@@ -67,7 +67,7 @@ def sources() -> str:
 
 
 def root_file_system(target: Path, log: Path) -> None:
-    """Write the root file system as an uncompressed tar to `target`, whole or not at all; mmdebstrap's words to `log`."""
+    """Write the root file system as a tar to `target`, whole or not at all, and mmdebstrap's words to `log`."""
     partial = target.with_suffix(".partial")
     command = ["mmdebstrap", "--variant=essential", f"--include={','.join(PACKAGES)}", "--format=tar"]
     command += [f"--dpkgopt=path-exclude={path}" for path in UNUSED]
