@@ -1,0 +1,202 @@
+"""From evidence to figures: a run's trace and timeline become its figures, a cell's runs become the published ones.
+
+Everything here is on the *recomputed* list: the orchestrator signs what these functions return, the verifier calls them
+again on the bundle's evidence and compares the bytes.
+
+Rules:
+1. Run k has the window `run-k`; its idle baseline is `idle-(k-1)` before it and `idle-k` after it.
+2. Every query lies inside its window, and answered equals asked: the timeline has exactly the planned shape.
+3. Energy per 1,000 queries counts points, as AI Energy Score does: a message of 32 samples is 32 queries of a user.
+   Wh per 1,000 queries = J / 3600 / points answered x 1000.
+4. A cell's figure is the mean over its runs (`mean-of-runs/1`); the interval is Student's, 95 %, of that mean.
+5. A percentile is published only where the run has the queries that carry it (`statistics.MIN_QUERIES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from protocol.errors import VerificationError
+from protocol.methodology import statistics
+from protocol.methodology.energy import (
+    EnergyAccount,
+    Estimated,
+    Measured,
+    NotApplicable,
+    Reading,
+    Unmeasured,
+    account,
+)
+from protocol.methodology.timeline import QueryRecord, expected_shape
+from protocol.methodology.trace import PowerTrace
+from protocol.units import J_PER_WH, NS_PER_MS, NS_PER_S, decimal_string, millijoules
+
+STATISTIC = "mean-of-runs/1"
+
+_PER_1000 = 1000
+_PER_MILLE = {"p50": 500, "p90": 900, "p99": 990}
+_WH_PLACES = 9  # a nano watt-hour per 1,000 queries: below the smallest model that we have
+_MS_PLACES = 6  # whole nanoseconds
+_RATE_PLACES = 3
+_RATIO_PLACES = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
+    """What one run's evidence gives, exact: `latencies_ns` per query, `samples` the points answered in the window."""
+
+    energy: EnergyAccount
+    latencies_ns: tuple[int, ...]
+    samples: int
+    passes: int
+
+    @property
+    def duration_ns(self) -> int:
+        """The window's length in nanoseconds."""
+        return self.energy.window.duration_ns
+
+    def to_json(self) -> dict[str, object]:
+        """Return the run's figures as they stand in the signed outcome: strings and integers only."""
+        return {
+            "durationNs": str(self.duration_ns),
+            "energyMj": {
+                name: _reading_json(reading, self.energy.idle_net[name])
+                for name, reading in self.energy.channels.items()
+            },
+            "itEnergy": {
+                **_reading_json(self.energy.it_energy, self.energy.it_idle_net),
+                "scope": list(self.energy.scope),
+            },
+            "latencyNs": {
+                "mean": str(round(statistics.mean(self.latencies_ns))),
+                **{name: _percentile(self.latencies_ns, name) for name in _PER_MILLE},
+            },
+            "samplesPerSecond": decimal_string(self.rate, _RATE_PLACES),
+            "cpuNs": _optional(self.energy.facts.cpu_ns),
+            "blockIoBytes": _optional(self.energy.facts.block_io_bytes),
+            "memoryPeakBytes": _optional(self.energy.facts.memory_peak_bytes),
+        }
+
+    @property
+    def rate(self) -> Fraction:
+        """Points answered per second of the window."""
+        return Fraction(self.samples * NS_PER_S, self.duration_ns)
+
+
+def run_figures(trace: PowerTrace, run: int, records: Sequence[QueryRecord]) -> RunFigures:
+    """Return the figures of run `run` from the session's trace and the run's timeline.
+
+    Raises VerificationError TIMELINE_OUTSIDE_WINDOW where a query lies outside the run's window, and what
+    `energy.account` raises.
+    """
+    window = trace.window(f"run-{run}")
+    if not records or records[0].sent_ns < window.open_ns or records[-1].done_ns > window.close_ns:
+        raise VerificationError(
+            code="TIMELINE_OUTSIDE_WINDOW",
+            observed=f"run {run} has queries outside its metered window, or none at all",
+            expected=f"every query between {window.open_ns} and {window.close_ns} ns",
+            hint="the timeline and the meter's record do not belong together",
+        )
+    before, after = (
+        next((w for w in trace.windows if w.name == name), None) for name in (f"idle-{run - 1}", f"idle-{run}")
+    )
+    return RunFigures(
+        energy=account(trace, window, before, after),
+        latencies_ns=tuple(record.done_ns - record.sent_ns for record in records),
+        samples=sum(record.samples for record in records),
+        passes=records[-1].passno + 1,
+    )
+
+
+def check_shape(records: Sequence[QueryRecord], *, points: int, batch: int, passes: int) -> None:
+    """Return if the run asked every point exactly once a pass, in batches; raise VerificationError TIMELINE_SHAPE."""
+    shape = tuple((record.query, record.passno, record.samples) for record in records)
+    if shape != expected_shape(points, batch, passes):
+        raise VerificationError(
+            code="TIMELINE_SHAPE",
+            observed=f"{len(shape)} queries with {sum(samples for _, _, samples in shape)} samples",
+            expected=f"{passes} pass over {points} points in batches of {batch}, each query once and in order",
+            hint="a run that asked something else than the plan is no run of this cell",
+        )
+
+
+def cell_figures(runs: Sequence[RunFigures]) -> dict[str, str]:
+    """Return a cell's published figures, from all its runs: names to decimal strings.
+
+    Energies are Wh per 1,000 queries, latencies milliseconds. A figure that the evidence does not give is absent; the
+    scope and the kind of the energy are always there.
+    """
+    first = runs[0].energy
+    figures = {
+        "runs": str(len(runs)),
+        "queriesPerRun": str(runs[0].samples),
+        "energyKind": _one_of({run.energy.it_energy.kind for run in runs}),
+        "energyScope": _one_of({"+".join(run.energy.scope) for run in runs}),
+    }
+    figures |= _energy(runs, "itEnergy", lambda run: run.energy.it_energy)
+    figures |= _energy(runs, "itEnergyIdleNet", lambda run: run.energy.it_idle_net)
+    for name in first.channels:
+        figures |= _energy(runs, f"{name}Energy", lambda run, name=name: run.energy.channels[name])  # type: ignore[misc]
+    rates = [run.rate for run in runs]
+    figures["queriesPerSecond"] = decimal_string(statistics.mean(rates), _RATE_PLACES)
+    peaks = [run.energy.facts.memory_peak_bytes for run in runs]
+    known = [peak for peak in peaks if peak is not None]
+    if known:
+        figures["memoryPeakBytes"] = str(max(known))
+    figures["latencyMeanMs"] = _milliseconds([statistics.mean(run.latencies_ns) for run in runs])
+    for name, per_mille in _PER_MILLE.items():
+        if all(len(run.latencies_ns) >= statistics.MIN_QUERIES[name] for run in runs):
+            values = [Fraction(statistics.percentile(run.latencies_ns, per_mille)) for run in runs]
+            figures[f"latency{name.upper()}Ms"] = _milliseconds(values)
+    return figures
+
+
+def _energy(runs: Sequence[RunFigures], name: str, read: Callable[[RunFigures], Reading]) -> dict[str, str]:
+    """Return mean, interval and coefficient of variation of one energy, or nothing where a run does not carry it."""
+    readings = [read(run) for run in runs]
+    carried = [reading for reading in readings if isinstance(reading, Measured | Estimated)]
+    if len(carried) < len(readings):
+        return {}
+    per_1000 = [reading.joules / J_PER_WH * _PER_1000 / run.samples for reading, run in zip(carried, runs, strict=True)]
+    mean = statistics.mean(per_1000)
+    figures = {f"{name}WhPer1000Queries": decimal_string(mean, _WH_PLACES)}
+    interval, spread = statistics.interval_95(per_1000), statistics.deviation(per_1000)
+    if interval is not None and spread is not None:
+        figures[f"{name}WhPer1000QueriesInterval95"] = decimal_string(interval, _WH_PLACES)
+        if mean > 0:
+            figures[f"{name}CoefficientOfVariation"] = decimal_string(spread / mean, _RATIO_PLACES)
+    return figures
+
+
+def _reading_json(gross: Reading, net: Reading) -> dict[str, object]:
+    if isinstance(gross, Unmeasured | NotApplicable):
+        return {"kind": gross.kind, "reason": gross.reason}
+    idle_net = millijoules(net.joules) if isinstance(net, Measured | Estimated) else None
+    return {"kind": gross.kind, "mj": millijoules(gross.joules), "idleNetMj": idle_net, **_provenance(gross)}
+
+
+def _provenance(reading: Measured | Estimated) -> dict[str, object]:
+    if isinstance(reading, Estimated):
+        return {"model": reading.model}
+    uncertainty = None if reading.uncertainty is None else millijoules(reading.uncertainty)
+    return {"method": reading.method, "uncertaintyMj": uncertainty}
+
+
+def _percentile(latencies: Sequence[int], name: str) -> str | None:
+    if len(latencies) < statistics.MIN_QUERIES[name]:
+        return None
+    return str(statistics.percentile(latencies, _PER_MILLE[name]))
+
+
+def _milliseconds(values: Sequence[Fraction]) -> str:
+    return decimal_string(statistics.mean(values) / NS_PER_MS, _MS_PLACES)
+
+
+def _optional(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _one_of(values: set[str]) -> str:
+    return values.pop() if len(values) == 1 else "mixed"
