@@ -1,0 +1,1 @@
+"""The schema of package jouleseal and the code generated from it."""
