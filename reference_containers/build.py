@@ -33,12 +33,14 @@ REPOSITORY = HERE.parent
 PYTHON_IMAGE = "python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea"
 KEY_LABEL = "jouleseal.content-key"
 PULL_TIMEOUT_S = 300
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "wheels", "README.md")
+# The wire stands on neither the signed formats nor the log, and an image changes with everything that is in it.
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "README.md", "submission.yaml", "attestation", "tlog")
 
 # One version of every wheel, so that the same tree builds the same images. pip installs the others from within.
 PIP = "pip==25.3"
 WIRE = ("grpcio==1.85.1", "grpcio-health-checking==1.85.1", "protobuf==7.35.1")
-NUMPY = "numpy==2.4.0"
+NUMPY = "numpy==2.4.6"
+LEARN = "scikit-learn==1.9.1"
 
 
 class BuildFailed(Exception):
@@ -75,6 +77,14 @@ RECIPES = {
             wheels=(PIP, *WIRE),
             shared=(("protocol", "protocol"),),
         ),
+        Recipe(
+            name="digits",
+            folder=HERE / "digits",
+            stands_on="vendor-base",
+            wheels=(PIP, NUMPY, LEARN, "onnxruntime==1.32.0", "onnx==1.23.2", "pillow==12.3.0"),
+        ),
+        Recipe(name="reviews", folder=HERE / "reviews", stands_on="vendor-base", wheels=(PIP, NUMPY, LEARN)),
+        Recipe(name="null", folder=HERE / "null", stands_on="vendor-base"),
     )
 }
 
@@ -256,8 +266,12 @@ def build_image(recipe: Recipe) -> None:
         if recipe.wheels:
             shutil.copytree(wheel_folder(recipe.wheels), context / "wheels")
         words = ["--network", "none", "--force-rm", "--label", f"{KEY_LABEL}={key}", "--tag", recipe.tag]
-        words += ["--build-arg", f"BASE=jouleseal/{recipe.stands_on}:local", "--file", str(context / recipe.dockerfile)]
+        words += ["--build-arg", f"BASE=jouleseal/{recipe.stands_on}:local"]
+        words += ["--file", str(context / recipe.dockerfile)]
+        superseded = docker("image", "inspect", "--format", "{{.Id}}", recipe.tag, check=False).stdout.strip()
         docker("build", *words, str(context))
+        if superseded and superseded != image_id(recipe.tag):
+            docker("image", "rm", superseded, check=False)  # the engine refuses where it is in use
         say(f"{recipe.name}: built in {time.monotonic() - started:.0f} s")
 
 
