@@ -7,11 +7,18 @@ A vendor's server needs this package and grpcio, protobuf and grpcio-health-chec
     class MyModel: ...          # describe, load, infer; see protocol.wire.model.Model
 
     serve(MyModel())
+
+Importing it chooses grpc's older poller, which is faster than the event engine on a unix socket: a ping-pong on a
+stream takes a median of 93 us against 118 (grpcio 1.85.1, one core). grpc reads the setting while it is imported, so
+that this stands where everything that imports grpc passes by. An operator's own GRPC_EXPERIMENTS is left alone.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from protocol.wire.model import DEFAULT_SOCKET, SCHEMA_REVISION, Description, LoadOrder, LoadPhase, Model, TaskSupport
+
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 if TYPE_CHECKING:
     from protocol.wire.server import serve

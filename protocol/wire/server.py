@@ -22,8 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
 from protocol.errors import UsageError
 from protocol.methodology.tasks import REGISTRY
 from protocol.samples import Answer, SampleInput, TokenDelta
@@ -40,7 +38,7 @@ from protocol.wire.model import (
     StreamingModel,
     UnloadableModel,
 )
-from protocol.wire.transport import SERVICE, grpc
+from protocol.wire.transport import SERVICE, grpc, health, health_pb2, health_pb2_grpc
 
 COALESCE_NS = 10 * NS_PER_MS  # pieces of a streamed answer are gathered for this long, after the first
 GRACE_S = 2.0  # how long a call may go on after the signal to stop
