@@ -1,0 +1,94 @@
+"""What keeps a result from being certifiable: one named flag for each reason, computed alike by whoever signs and doubts.
+
+A result is certifiable if and only if no flag is open. Every flag here follows from signed facts, so a verifier refuses a
+result that leaves one out. More flags than these may be raised; a flag can only lower what a result is worth.
+
+    estimated-energy            the headline is not Measured in every cell
+    tier-below-t3               the record was not witnessed by a quorum with parties outside the operator
+    unofficial                  points or runs were shortened
+    hardware-class-unrated      the machine is of no rated class
+    dataset-without-thirds      a dataset is not drawn in thirds from three named sources
+    dataset-without-shard       a dataset has no private shard
+    quality-below-floor         a cell's quality is below its task's floor
+    quality-without-floor       a task has no floor yet, or no quality is stated
+    no-production-equivalence   a proprietary model without a statement that the tested image is what is served
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from protocol.methodology.tasks import REGISTRY, Task
+from protocol.units import from_decimal
+
+ESTIMATED_ENERGY: Final = "estimated-energy"
+TIER_BELOW_T3: Final = "tier-below-t3"
+UNOFFICIAL: Final = "unofficial"
+CLASS_UNRATED: Final = "hardware-class-unrated"
+WITHOUT_THIRDS: Final = "dataset-without-thirds"
+WITHOUT_SHARD: Final = "dataset-without-shard"
+BELOW_FLOOR: Final = "quality-below-floor"
+WITHOUT_FLOOR: Final = "quality-without-floor"
+NO_EQUIVALENCE: Final = "no-production-equivalence"
+
+RATED_CLASSES: Final = frozenset({"h100-80gb"})  # the reference class; others are measured and never ranked with it
+CERTIFIABLE_TIERS: Final = frozenset({"T3", "T4"})
+MEASURED: Final = "measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellFacts:
+    """What a cell's flags depend on: `energy_kind` as in its figures, `quality` the value of the task's metric, if stated."""
+
+    task: str
+    energy_kind: str
+    thirds: bool
+    shard: bool
+    quality: str | None
+
+
+def open_flags(
+    *, official: bool, hardware_class: str, proprietary: bool, tier: str, cells: Sequence[CellFacts]
+) -> tuple[str, ...]:
+    """Return the open flags in alphabetical order; `cells` are those with published figures."""
+    flags = {flag for cell in cells for flag in _cell_flags(cell)}
+    if not official:
+        flags.add(UNOFFICIAL)
+    if hardware_class not in RATED_CLASSES:
+        flags.add(CLASS_UNRATED)
+    if proprietary:
+        flags.add(NO_EQUIVALENCE)
+    if tier not in CERTIFIABLE_TIERS:
+        flags.add(TIER_BELOW_T3)
+    return tuple(sorted(flags))
+
+
+def _cell_flags(cell: CellFacts) -> set[str]:
+    flags = set()
+    if cell.energy_kind != MEASURED:
+        flags.add(ESTIMATED_ENERGY)
+    if not cell.thirds:
+        flags.add(WITHOUT_THIRDS)
+    if not cell.shard:
+        flags.add(WITHOUT_SHARD)
+    floor = _floor(cell.task)
+    quality = _fraction(cell.quality)
+    if floor is None or quality is None:
+        flags.add(WITHOUT_FLOOR)
+    elif quality < floor:
+        flags.add(BELOW_FLOOR)
+    return flags
+
+
+def _floor(task: str) -> Fraction | None:
+    return next((REGISTRY[known].quality_floor for known in Task if known.value == task), None)
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    try:
+        return None if text is None else from_decimal(text)
+    except ValueError:
+        return None
