@@ -1,4 +1,4 @@
-"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME ...]`; all without a name.
+"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME ...]`.
 
 Rules:
 1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile,
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +34,16 @@ REPOSITORY = HERE.parent
 PYTHON_IMAGE = "python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea"
 KEY_LABEL = "jouleseal.content-key"
 PULL_TIMEOUT_S = 300
-# The wire stands on neither the signed formats nor the log, and an image changes with everything that is in it.
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "README.md", "submission.yaml", "attestation", "tlog")
+LEFT_OUT = ("__pycache__", "*.pyc")
 
 # One version of every wheel, so that the same tree builds the same images. pip installs the others from within.
 PIP = "pip==25.3"
 WIRE = ("grpcio==1.85.1", "grpcio-health-checking==1.85.1", "protobuf==7.35.1")
 NUMPY = "numpy==2.4.6"
 LEARN = "scikit-learn==1.9.1"
+
+
+VENDORS = ("digits", "reviews")
 
 
 class BuildFailed(Exception):
@@ -51,20 +54,29 @@ class BuildFailed(Exception):
 class Recipe:
     """How one image is made: its folder, what it stands on, its wheels and what else goes into its build context.
 
-    `shared` maps a name in the build context to a path in the repository.
+    `shared` maps a name in the build context to a path in the repository; `left_out` are patterns of names that stay
+    out of the context.
     """
 
     name: str
-    folder: Path
+    folder: Path | None
     stands_on: str
     wheels: tuple[str, ...] = ()
     shared: tuple[tuple[str, str], ...] = ()
-    dockerfile: str = "Dockerfile"
+    left_out: tuple[str, ...] = ("README.md", "submission.yaml")
 
     @property
     def tag(self) -> str:
         """The image's name in the engine."""
         return f"jouleseal/{self.name}:local"
+
+
+def runner_requirements() -> list[str]:
+    """Return what the runner's distribution needs, from pyproject.toml, with what its wheel is made by."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    listed = [*project["project"]["dependencies"], *extras["vendor"], *extras["runner"]]
+    return [line for line in listed if not line.startswith("jouleseal")] + project["build-system"]["requires"]
 
 
 RECIPES = {
@@ -76,6 +88,8 @@ RECIPES = {
             stands_on="base",
             wheels=(PIP, *WIRE),
             shared=(("protocol", "protocol"),),
+            # The wire stands on neither, and an image changes with everything that is in it.
+            left_out=("attestation", "tlog"),
         ),
         Recipe(
             name="digits",
@@ -85,8 +99,24 @@ RECIPES = {
         ),
         Recipe(name="reviews", folder=HERE / "reviews", stands_on="vendor-base", wheels=(PIP, NUMPY, LEARN)),
         Recipe(name="null", folder=HERE / "null", stands_on="vendor-base"),
+        Recipe(name="probe", folder=HERE / "probe", stands_on="vendor-base"),
+        Recipe(
+            name="runner",
+            folder=None,
+            stands_on="base",
+            wheels=(PIP, *WIRE, *runner_requirements()),
+            shared=(
+                ("Dockerfile", "Dockerfile.runner"),
+                *((f"source/{name}", name) for name in ("pyproject.toml", "README.md", "LICENSE")),
+                *((f"source/{name}", name) for name in ("protocol", "orchestrator", "verifier")),
+                *((f"submissions/{name}.yaml", f"reference_containers/{name}/submission.yaml") for name in VENDORS),
+            ),
+            left_out=(),
+        ),
     )
 }
+BY_DEFAULT = sorted(name for name, recipe in RECIPES.items() if recipe.folder is not None and recipe.folder.exists())
+"""The runner's image is half a minute's work that only its own demo needs."""
 
 
 def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -237,7 +267,7 @@ def text_key(text: str) -> str:
 def content_key(recipe: Recipe, context: Path) -> str:
     """Return the digest over all that decides the image's content."""
     stands_on = image_id(f"jouleseal/{recipe.stands_on}:local")
-    lines = [stands_on, recipe.dockerfile, *recipe.wheels]
+    lines = [stands_on, *recipe.wheels]
     files = sorted(path for path in context.rglob("*") if path.is_file())
     lines += [f"{path.relative_to(context)} {path.stat().st_mode:o} {debian_base.file_sha256(path)}" for path in files]
     return text_key("\n".join(lines))
@@ -245,13 +275,16 @@ def content_key(recipe: Recipe, context: Path) -> str:
 
 def fill_context(recipe: Recipe, context: Path) -> None:
     """Copy the recipe's folder and the repository's parts that it shares into an empty build context."""
-    shutil.copytree(recipe.folder, context, ignore=LEFT_OUT, dirs_exist_ok=True)
+    ignore = shutil.ignore_patterns(*LEFT_OUT, *recipe.left_out)
+    if recipe.folder is not None:
+        shutil.copytree(recipe.folder, context, ignore=ignore, dirs_exist_ok=True)
     for name, source in recipe.shared:
-        path = REPOSITORY / source
+        path, target = REPOSITORY / source, context / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            shutil.copytree(path, context / name, ignore=LEFT_OUT)
+            shutil.copytree(path, target, ignore=ignore)
         else:
-            shutil.copyfile(path, context / name)
+            shutil.copyfile(path, target)
 
 
 def build_image(recipe: Recipe) -> None:
@@ -267,7 +300,6 @@ def build_image(recipe: Recipe) -> None:
             shutil.copytree(wheel_folder(recipe.wheels), context / "wheels")
         words = ["--network", "none", "--force-rm", "--label", f"{KEY_LABEL}={key}", "--tag", recipe.tag]
         words += ["--build-arg", f"BASE=jouleseal/{recipe.stands_on}:local"]
-        words += ["--file", str(context / recipe.dockerfile)]
         superseded = docker("image", "inspect", "--format", "{{.Id}}", recipe.tag, check=False).stdout.strip()
         docker("build", *words, str(context))
         if superseded and superseded != image_id(recipe.tag):
@@ -295,11 +327,13 @@ def needed(names: list[str]) -> list[str]:
 def main() -> int:
     """Build the images named on the command line; 0 when they are there, 4 when the machine cannot build them."""
     parser = argparse.ArgumentParser(description="Build the reference images, without a registry where there is none.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"base, {', '.join(sorted(RECIPES))}; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"base, {', '.join(sorted(RECIPES))}; all but runner by default"
+    )
     parser.add_argument("--refresh", action="store_true", help="make the base anew, with today's packages")
     arguments = parser.parse_args()
     try:
-        order = needed(arguments.names or sorted(RECIPES))
+        order = needed(arguments.names or BY_DEFAULT)
         build_base(refresh=arguments.refresh)
         for name in order:
             build_image(RECIPES[name])
