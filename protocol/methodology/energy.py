@@ -41,13 +41,14 @@ from protocol.methodology.host_models import (
     DRAM_MODEL,
     DRAM_WATTS_PER_GB,
 )
+from protocol.methodology.trace import Window
 from protocol.methodology.validity import validate
 from protocol.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from protocol.methodology.trace import PowerTrace, Source, Table, Window
+    from protocol.methodology.trace import PowerTrace, Source, Table
 
 __all__ = [
     "Curve",
@@ -276,12 +277,13 @@ def _update_period(name: str, times: Sequence[int], values: Sequence[int], windo
 def _rapl(trace: PowerTrace, source: Source, window: Window) -> Curve:
     """Return the sandbox's share of the node's counters, in picojoules."""
     attachment = trace.attachment
-    clock, used = _readings(trace.fast, record.CPU_TIME, window)
-    cpu_at = dict(zip(clock, used, strict=True))
+    times, busy = _readings(trace.slow, record.HOST_BUSY, window)
+    # Host rows reach further around a window than fast rows do, and each has a fast row of its own time.
+    reach = Window(name=window.name, open_ns=times[0], close_ns=times[-1])
+    cpu_at = dict(zip(*_readings(trace.fast, record.CPU_TIME, reach), strict=True))
+    busy_at = dict(zip(times, busy, strict=True))
     zones = [_unwrapped(trace.slow, counter.column, counter.range, window) for counter in source.counters]
-    busy_times, busy = _readings(trace.slow, record.HOST_BUSY, window)
-    times = [at for at in busy_times if at in cpu_at and all(at in zone for zone in zones)]
-    busy_at = dict(zip(busy_times, busy, strict=True))
+    times = [at for at in times if all(at in zone for zone in zones)]
     milli = min(attachment.cpus_milli if attachment else 0, trace.host_cpus * 1_000)
     energies = [0]
     for start, end in pairwise(times):
