@@ -1,0 +1,105 @@
+"""Publishing: a range of the log, from a first plan to a last result, as the one canonical tar of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.record.domain import Domain, open_domain
+from orchestrator.record.log import read_entries
+from orchestrator.record.store import EvidenceStore, disk_errors, write_atomic
+from protocol.attestation.bundle import (
+    CHECKPOINT_PATH,
+    KEYRING_PATH,
+    LOG_PREFIX,
+    POLICY_PATH,
+    VERIFY_PATH,
+    evidence_path,
+    root_path,
+    write_tar,
+)
+from protocol.attestation.predicates import read_predicate
+from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
+from protocol.attestation.statement import parse_statement
+from protocol.errors import RecordUnsound, VerificationError
+from protocol.tlog.entry import open_checkpoint
+from protocol.tlog.merkle import Tree, leaf_hash
+from protocol.tlog.tiles import ENTRIES, TILE_WIDTH, encode_entries, tile_bytes, tiles_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A bundle that was written: its path, its size in bytes, and how many files it holds."""
+
+    path: Path
+    size: int
+    files: int
+
+
+def export(home: Path, first_index: int, last_index: int, evidence: EvidenceStore, out_path: Path) -> Exported:
+    """Write the bundle of the log entries first to last, both included, and return what was written.
+
+    The evidence is whatever the statements of the range refer to by digest. The same range gives the same bytes as
+    long as the log has not grown. RecordUnsound EVIDENCE_LOST, NOT_IN_LOG, or UNFIT_BUNDLE where a limit of the format
+    is exceeded; StorageFull leaves what was at `out_path` before.
+    """
+    domain = open_domain(home)
+    try:
+        files = {
+            **_trust(domain),
+            **_log(domain, first_index, last_index),
+            **_statements(domain, first_index, last_index, evidence),
+        }
+        write_atomic(out_path, write_tar(files))
+    except VerificationError as error:
+        raise _unfit("UNFIT_BUNDLE", str(error), "a bundle that our own verifier reads") from error
+    return Exported(path=out_path, size=out_path.stat().st_size, files=len(files))
+
+
+def _trust(domain: Domain) -> dict[str, bytes]:
+    return {
+        root_path(domain.root.version): domain.root_bytes,
+        KEYRING_PATH: domain.keyring_bytes,
+        POLICY_PATH: domain.policy_bytes,
+        VERIFY_PATH: domain.verify_txt,
+    }
+
+
+def _log(domain: Domain, first: int, last: int) -> dict[str, bytes]:
+    with disk_errors("log/checkpoint"):
+        note = (domain.home / CHECKPOINT_PATH).read_bytes()
+    size = open_checkpoint(note, domain.policy).checkpoint.size
+    if not 0 <= first <= last < size:
+        raise _unfit("NOT_IN_LOG", f"entries {first} to {last}", f"entries below the {size} that are witnessed")
+    entries = read_entries(domain.home / "log")[:size]
+    tree = Tree(leaf_hash(entry) for entry in entries)
+    files = {CHECKPOINT_PATH: note}
+    for ref in tiles_of(size, first, last):
+        start = ref.number * TILE_WIDTH
+        bundle = encode_entries(entries[start : start + ref.width]) if ref.level == ENTRIES else tile_bytes(tree, ref)
+        files[LOG_PREFIX + ref.to_path()] = bundle
+    return files
+
+
+def _statements(domain: Domain, first: int, last: int, evidence: EvidenceStore) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for path in _statement_files(domain, first, last):
+        with disk_errors(path.name):
+            data = path.read_bytes()
+        files[f"statements/{path.name}"] = data
+        predicate = read_predicate(parse_statement(parse_sigstore_bundle(data).envelope.payload))
+        files.update({evidence_path(digest): evidence.get(digest) for digest in predicate.evidence()})
+    return files
+
+
+def _statement_files(domain: Domain, first: int, last: int) -> Iterator[Path]:
+    for path in sorted((domain.home / "statements").glob("*.sigstore.json")):
+        if first <= int(path.name[:8]) <= last:
+            yield path
+
+
+def _unfit(code: str, observed: str, expected: str) -> RecordUnsound:
+    return RecordUnsound(
+        code=code, observed=observed, expected=expected, hint="publish the range from a plan to its result, as recorded"
+    )

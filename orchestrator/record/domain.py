@@ -1,0 +1,222 @@
+"""A complete trust domain on one machine: root, keyring, policy, log and one operator witness, made in one go.
+
+The rules:
+1. A domain is made once; making it again over an existing one is refused.
+2. It is prepared in a folder beside its place and moved in when it is whole; what an interruption left is finished.
+3. Every key is a 0600 file of its own. The root is 1-of-1 here and the witness is the operator's own, so results of
+   this domain are signed and locally logged (tier T1) and no more; the same files grow into more.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orchestrator.record.keys import FileSigner, create_key, load_key
+from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
+from protocol.attestation.digest import sha256_hex
+from protocol.attestation.keyring import EnrolledKey, Keyring, Role, Scope, open_keyring, sign_keyring
+from protocol.attestation.moment import format_moment
+from protocol.attestation.root import ROLES, Root, build_root, parse_root
+from protocol.attestation.statement import PREDICATE_NAMES
+from protocol.attestation.verify_txt import verify_text
+from protocol.errors import RecordUnsound, UsageError, VerificationError
+from protocol.tlog.cosignature import WitnessKey
+from protocol.tlog.note import LogKey
+from protocol.tlog.policy import Policy, build_policy, parse_policy
+
+RUNNER_DAYS = 90  # a runner's key is short-lived: its machine runs other people's images
+KEYRING_DAYS = 365
+ROOT_DAYS = 730
+DOMAIN_BASE = "jouleseal.local"
+LOCAL_ORGANISATION = "operator"
+
+_PARTS = ("keys", "witness", "log", "trust")  # trust last: a domain is there when its trust is
+_STAGE = ".domain-new"
+_READY = "ready"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
+_KEY_NAMES = ("root", "runner", "log", "witness")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """An opened domain: its folder, its trust files as bytes and parsed, and its signers."""
+
+    home: Path
+    root_bytes: bytes
+    keyring_bytes: bytes
+    policy_bytes: bytes
+    root: Root
+    keyring: Keyring
+    policy: Policy
+    runner: EnrolledKey
+    runner_signer: FileSigner
+    log_signer: FileSigner
+    witness_key: WitnessKey
+    witness_signer: FileSigner
+
+    @property
+    def verify_txt(self) -> bytes:
+        """The bytes of VERIFY.txt in this domain's bundles; every campaign result names their digest."""
+        return verify_text(self.runner.key)
+
+    @property
+    def scope(self) -> Scope:
+        """What the runner's key may speak about; RecordUnsound where the keyring gives it nothing."""
+        if self.runner.scope is None:
+            raise _broken("the runner's key has no scope", "a runner that is enrolled with its devices")
+        return self.runner.scope
+
+
+def create(
+    home: Path, runner_name: str, devices: Sequence[str], *, now: datetime, organisation: str = LOCAL_ORGANISATION
+) -> Domain:
+    """Make a domain for one runner and its devices (their UUIDs) and return it opened.
+
+    UsageError BAD_NAME for a name that is not lower-case letters, digits and hyphens; DOMAIN_EXISTS where one is.
+    """
+    if _NAME.fullmatch(runner_name) is None or not runner_name.startswith("runner-"):
+        raise UsageError(
+            code="BAD_NAME",
+            observed=f"the runner name {runner_name!r}",
+            expected="runner- and lower-case letters, digits or hyphens",
+            hint="for example runner-1",
+        )
+    _finish_moving(home)
+    present = [part for part in _PARTS if (home / part).exists()]
+    if present:
+        raise UsageError(
+            code="DOMAIN_EXISTS",
+            observed=f"{home.name} already has {', '.join(present)}",
+            expected="a folder without a trust domain",
+            hint="use the domain that is there, or name another folder: its keys and its log cannot be made again",
+        )
+    stage = home / _STAGE
+    with disk_errors(stage.name):
+        if stage.exists():
+            shutil.rmtree(stage)
+    _prepare(stage, runner_name, devices, now, organisation)
+    write_atomic(stage / _READY, b"")
+    _finish_moving(home)
+    return open_domain(home)
+
+
+def open_domain(home: Path) -> Domain:
+    """Open the domain in a folder, having checked that its parts belong together.
+
+    UsageError NO_DOMAIN where there is none; RecordUnsound where a key or a trust file is missing, exposed or false.
+    """
+    _finish_moving(home)
+    if not (home / "trust" / "root.json").is_file():
+        raise UsageError(
+            code="NO_DOMAIN",
+            observed=f"{home.name} has no trust domain",
+            expected="a folder that `jouleseal init` made",
+            hint="run `jouleseal init` once on this machine",
+        )
+    names = ("root.json", "keyring.dsse.json", "policy.txt")
+    with disk_errors("the trust folder"):
+        root_bytes, keyring_bytes, policy_bytes = ((home / "trust" / name).read_bytes() for name in names)
+    try:
+        root = parse_root(root_bytes)
+        keyring = open_keyring(keyring_bytes, root)
+        policy = parse_policy(policy_bytes)
+    except VerificationError as error:
+        raise _broken(f"a trust file: {error}", "the files that `jouleseal init` wrote") from error
+    if keyring.policy_sha256 != sha256_hex(policy_bytes):
+        raise _broken("policy.txt is not the keyring's", "the policy that the keyring binds")
+    signers = {name: load_key(home / "keys" / f"{name}.pem") for name in ("runner", "log", "witness")}
+    runner = _enrolled(keyring, signers["runner"], "runner")
+    if signers["log"].public_key != policy.log.public_key:
+        raise _broken("keys/log.pem is not the policy's log key", "the key that made the log")
+    witness = next((key for key in policy.witnesses.values() if key.public_key == signers["witness"].public_key), None)
+    if witness is None:
+        raise _broken("keys/witness.pem is none of the policy's", "the witness that the policy names")
+    return Domain(
+        home=home,
+        root_bytes=root_bytes,
+        keyring_bytes=keyring_bytes,
+        policy_bytes=policy_bytes,
+        root=root,
+        keyring=keyring,
+        policy=policy,
+        runner=runner,
+        runner_signer=signers["runner"],
+        log_signer=signers["log"],
+        witness_key=witness,
+        witness_signer=signers["witness"],
+    )
+
+
+def _prepare(stage: Path, runner_name: str, devices: Sequence[str], now: datetime, organisation: str) -> None:
+    for part in _PARTS:
+        make_folder(stage / part, mode=0o700 if part == "keys" else 0o755)
+    signers = {name: create_key(stage / "keys" / f"{name}.pem") for name in _KEY_NAMES}
+    root_key = signers["root"].public_key
+    name = f"{DOMAIN_BASE}/{runner_name}/{root_key.key_id[:8]}"
+    log_key = LogKey(name=f"{name}/log", public_key=signers["log"].public_key)
+    witness_key = WitnessKey(name=f"{name}/witness", public_key=signers["witness"].public_key)
+    policy = build_policy(log=log_key, witnesses={"operator": witness_key}, threshold=1)
+    scope = Scope(runner_id=runner_name, devices=tuple(devices), predicate_names=PREDICATE_NAMES)
+
+    def enrol(role: Role, key_name: str, days: int, scope: Scope | None = None) -> EnrolledKey:
+        return EnrolledKey(
+            key=signers[role].public_key,
+            role=role,
+            name=key_name,
+            organisation=organisation,
+            scope=scope,
+            not_before=format_moment(now),
+            not_after=format_moment(now + timedelta(days=days)),
+            last_valid_index=None,
+        )
+
+    keyring = Keyring(
+        version=1,
+        issued_on=format_moment(now),
+        policy_sha256=sha256_hex(policy),
+        keys=(
+            enrol("runner", runner_name, RUNNER_DAYS, scope),
+            enrol("log", log_key.name, KEYRING_DAYS),
+            enrol("witness", witness_key.name, KEYRING_DAYS),
+        ),
+    )
+    expires = format_moment(now + timedelta(days=ROOT_DAYS))
+    roles = {role: ([root_key], 1) for role in ROLES}
+    root = build_root(version=1, expires=expires, roles=roles, signers=[signers["root"]])
+    write_atomic(stage / "trust" / "policy.txt", policy)
+    write_atomic(stage / "trust" / "keyring.dsse.json", sign_keyring(keyring, [signers["root"]]))
+    write_atomic(stage / "trust" / "root.json", root)
+
+
+def _finish_moving(home: Path) -> None:
+    """Move the parts of a domain that was prepared whole into their places; one that was not stays aside."""
+    stage = home / _STAGE
+    with disk_errors(home.name):
+        if not (stage / _READY).exists():
+            return
+        for part in _PARTS:
+            if (stage / part).exists() and not (home / part).exists():
+                (stage / part).rename(home / part)
+        sync_folder(home)
+        shutil.rmtree(stage)
+
+
+def _enrolled(keyring: Keyring, signer: FileSigner, role: Role) -> EnrolledKey:
+    found = keyring.find(signer.public_key.key_id)
+    if found is None or found.role != role:
+        raise _broken(f"keys/{role}.pem is not enrolled as a {role}", "a key that the keyring names")
+    return found
+
+
+def _broken(observed: str, expected: str) -> RecordUnsound:
+    return RecordUnsound(
+        code="DOMAIN_BROKEN",
+        observed=observed,
+        expected=expected,
+        hint="restore the folders trust and keys together from one backup",
+    )

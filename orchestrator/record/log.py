@@ -1,0 +1,286 @@
+"""The log and its single writer: entries become tiles, tiles a root, and a root a signed and witnessed checkpoint.
+
+Life of a leaf:
+1. The writer holds an exclusive lock on the log for as long as it is open; a second writer is refused.
+2. An entry is written into its entry bundle first, then the hash tiles over it, each file whole or not at all.
+3. A checkpoint is signed, and its note is in the journal, on the disk, before anybody sees it.
+4. The witness cosigns, and the note with its cosignature becomes `log/checkpoint`.
+5. At opening the root is recomputed from the entries. If the journal, the checkpoint or a tile says otherwise, nothing
+   is signed: RecordUnsound. Whatever a crash left undone after step 2 is done again and gives the same bytes.
+
+Ed25519 gives one signature for one text, and entries below a signed size never change, so there are never two notes of
+one size with different roots. After an error the writer is closed; opening it again is the recovery.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orchestrator.record.domain import Domain
+from orchestrator.record.store import disk_errors, make_folder, write_atomic
+from orchestrator.record.witness import LocalWitness
+from protocol.errors import RecordUnsound, VerificationError
+from protocol.tlog.checkpoint import Checkpoint, parse_checkpoint
+from protocol.tlog.entry import SeenCheckpoint, open_checkpoint
+from protocol.tlog.leaf import parse_leaf
+from protocol.tlog.merkle import Tree, leaf_hash
+from protocol.tlog.note import Note, NoteSignature, parse_note, verify_note
+from protocol.tlog.tiles import (
+    ENTRIES,
+    TILE_WIDTH,
+    TileRef,
+    encode_entries,
+    parse_entries,
+    parse_tile_path,
+    tile_at,
+    tile_bytes,
+)
+
+_LOCK = ".lock"
+_JOURNAL = "journal"
+_CHECKPOINT = "checkpoint"
+_LEVELS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where an entry stands: its index and its RFC 6962 leaf hash (32 bytes)."""
+
+    index: int
+    leaf_hash: bytes
+
+
+class LogWriter:
+    """The one writer of a domain's log; a context manager that holds the lock."""
+
+    def __init__(self, domain: Domain, witness: LocalWitness) -> None:
+        self._folder = domain.home / "log"
+        self._policy = domain.policy
+        self._signer = domain.log_signer
+        self._witness = witness
+        self._lock: int | None = None
+        self._tree = Tree()
+        self._entries: list[bytes] = []
+        self._places: dict[bytes, int] = {}
+
+    def __enter__(self) -> Self:
+        self._lock = _take_lock(self._folder)
+        try:
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the lock; the writer refuses everything from here on."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return len(self._entries)
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """The entries in order."""
+        return tuple(self._entries)
+
+    def append(self, entry: bytes) -> Placed:
+        """Add an entry and return its place; the same statement again is at the place that it has.
+
+        A statement is the digest of its PAE: a second signature over it does not make a second entry.
+        """
+        with self._guarded():
+            identity = parse_leaf(entry).pae_sha256
+            if identity not in self._places:
+                index = self.size
+                self._write_entries([*self._entries, entry], index // TILE_WIDTH)
+                self._adopt(entry, identity)
+                self._write_tiles(index)
+            return Placed(index=self._places[identity], leaf_hash=leaf_hash(self._entries[self._places[identity]]))
+
+    def checkpoint(self) -> SeenCheckpoint:
+        """Sign, journal, cosign and publish a checkpoint over all entries; the one there is if nothing was added."""
+        with self._guarded():
+            current = self.published()
+            if current is not None and current.checkpoint.size == self.size and current.has_quorum(self._policy):
+                return current
+            log = self._policy.log
+            text = Checkpoint(origin=log.name, size=self.size, root=self._tree.root()).to_body()
+            note = Note(text=text, signatures=(log.sign(text, self._signer),))
+            write_atomic(self._folder / _JOURNAL, note.to_bytes())
+            cosigned = Note(text=text, signatures=(*note.signatures, self._cosigned(note)))
+            write_atomic(self._folder / _CHECKPOINT, cosigned.to_bytes())
+            self._drop_old_tiles()
+            return open_checkpoint(cosigned.to_bytes(), self._policy)
+
+    def published(self) -> SeenCheckpoint | None:
+        """Return the checkpoint that was published last; None before the first."""
+        path = self._folder / _CHECKPOINT
+        with disk_errors("log/checkpoint"):
+            data = path.read_bytes() if path.exists() else None
+        return None if data is None else open_checkpoint(data, self._policy)
+
+    def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Return the proof that the entry is in the tree of the first `size` entries."""
+        return tuple(self._tree.inclusion(index, size))
+
+    def _cosigned(self, note: Note) -> NoteSignature:
+        before = self._witness.remembered()
+        old_size = 0 if before is None else before.size
+        if old_size > self.size:
+            raise _unsound("LOG_ROLLED_BACK", f"{self.size} entries", f"the {old_size} that the witness has seen")
+        proof = self._tree.consistency(old_size, self.size) if 0 < old_size < self.size else []
+        return self._witness.cosign(old_size, proof, note.to_bytes())
+
+    def _adopt(self, entry: bytes, identity: bytes) -> None:
+        self._places[identity] = self.size
+        self._entries.append(entry)
+        self._tree.append(leaf_hash(entry))
+
+    def _write_entries(self, entries: Sequence[bytes], number: int) -> None:
+        ref = tile_at(ENTRIES, number, len(entries))
+        if ref is not None:
+            part = entries[number * TILE_WIDTH : number * TILE_WIDTH + ref.width]
+            self._write(ref, encode_entries(part))
+
+    def _write_tiles(self, index: int) -> None:
+        """Write the hash tiles that hold a complete subtree ending at this entry."""
+        for level in range(_LEVELS):
+            span = TILE_WIDTH**level
+            if (index + 1) % span:
+                return
+            ref = tile_at(level, ((index + 1) // span - 1) // TILE_WIDTH, index + 1)
+            if ref is not None:
+                self._write(ref, tile_bytes(self._tree, ref))
+
+    def _write(self, ref: TileRef, data: bytes) -> None:
+        path = self._folder / ref.to_path()
+        make_folder(path.parent)
+        write_atomic(path, data)
+
+    def _recover(self) -> None:
+        """Read the entries, rebuild the tree, complete the tiles, and hold everything signed against it."""
+        try:
+            for entry in _stored_entries(self._folder):
+                self._adopt(entry, parse_leaf(entry).pae_sha256)
+            if len(self._places) != self.size:
+                raise _unsound("LOG_CORRUPT", "one statement twice in the log", "each statement once")
+            for name in (_JOURNAL, _CHECKPOINT):
+                self._check_signed(name)
+            self._complete_tiles()
+        except VerificationError as error:
+            raise _unsound("LOG_CORRUPT", str(error), "the log as it was written") from error
+
+    def _check_signed(self, name: str) -> None:
+        path = self._folder / name
+        with disk_errors(f"log/{name}"):
+            if not path.exists():
+                return
+            note = parse_note(path.read_bytes())
+        if not verify_note(note, [self._policy.log]):
+            raise _unsound("LOG_CORRUPT", f"log/{name} without our signature", "a note that this log signed")
+        signed = parse_checkpoint(note.text)
+        if signed.size > self.size:
+            raise _unsound("LOG_ROLLED_BACK", f"{self.size} entries", f"the {signed.size} that log/{name} signs")
+        if self._tree.root(signed.size) != signed.root:
+            raise _unsound("LOG_CORRUPT", f"entries that do not give the root of log/{name}", "the signed root")
+
+    def _complete_tiles(self) -> None:
+        for ref in _all_tiles(self.size):
+            path = self._folder / ref.to_path()
+            data = tile_bytes(self._tree, ref)
+            with disk_errors(ref.to_path()):
+                present = path.read_bytes() if path.exists() else None
+            if present is None:
+                self._write(ref, data)
+            elif present != data:
+                raise _unsound("LOG_CORRUPT", f"{ref.to_path()} is not what the entries give", "the tile as written")
+
+    def _drop_old_tiles(self) -> None:
+        """Remove partial tiles that wider ones have replaced, once a checkpoint over the wider ones is out."""
+        with disk_errors("log/tile"):
+            for ref in _present_tiles(self._folder):
+                if ref.width < TILE_WIDTH and tile_at(ref.level, ref.number, self.size) != ref:
+                    (self._folder / ref.to_path()).unlink()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if self._lock is None:
+            raise _unsound("LOG_CLOSED", "a writer that was closed or had failed", "an open writer")
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+
+def read_entries(folder: Path) -> list[bytes]:
+    """Return the entries of the log in a folder, without the lock; RecordUnsound LOG_CORRUPT where they do not fit."""
+    return _stored_entries(folder)
+
+
+def _take_lock(folder: Path) -> int:
+    make_folder(folder)
+    with disk_errors("log/.lock"):
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise _unsound("LOG_BUSY", "another process writes this log", "one writer at a time") from error
+    return descriptor
+
+
+def _stored_entries(folder: Path) -> list[bytes]:
+    """Return the entries: every full bundle, and the widest partial one of each number that has no full one."""
+    widest: dict[int, TileRef] = {}
+    for ref in _present_tiles(folder):
+        if ref.level == ENTRIES and ref.width > getattr(widest.get(ref.number), "width", 0):
+            widest[ref.number] = ref
+    entries: list[bytes] = []
+    for number in sorted(widest):
+        if number * TILE_WIDTH != len(entries):
+            raise _unsound("LOG_CORRUPT", f"no entries before bundle {number}", "all bundles from the first on")
+        with disk_errors(widest[number].to_path()):
+            data = (folder / widest[number].to_path()).read_bytes()
+        entries += parse_entries(data, widest[number].width)
+    return entries
+
+
+def _present_tiles(folder: Path) -> list[TileRef]:
+    top = folder / "tile"
+    if not top.is_dir():
+        return []
+    paths = (path.relative_to(folder).as_posix() for path in top.rglob("*") if path.is_file())
+    return [parse_tile_path(path) for path in paths if not path.endswith(".part")]
+
+
+def _all_tiles(size: int) -> Iterator[TileRef]:
+    for level in range(_LEVELS):
+        number = 0
+        while (ref := tile_at(level, number, size)) is not None:
+            yield ref
+            number += 1
+
+
+def _unsound(code: str, observed: str, expected: str) -> RecordUnsound:
+    return RecordUnsound(
+        code=code,
+        observed=observed,
+        expected=expected,
+        hint="if another command is running, wait for it; else restore log/ from a backup and open it again",
+    )
