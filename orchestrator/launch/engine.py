@@ -44,6 +44,7 @@ CALL_TIMEOUT_S = 60  # creating and starting take well under a second; a busy ma
 SAVE_TIMEOUT_S = 600  # the engine prepares a whole archive before its first byte
 SOCKET_ENV = "DOCKER_HOST"
 
+_OWN = "blkio"  # of the v1 controllers the only one whose usual counters leave out the groups below
 _NOT_MODIFIED = 304
 _CONFLICT = 409
 _NOT_FOUND = 404
@@ -151,7 +152,7 @@ class DockerEngine:
             self._discard(container_id, volume, session_id)
             raise
         try:
-            sandbox.require_profile()
+            sandbox.verify()
         except BaseException:
             sandbox.destroy()
             raise
@@ -211,7 +212,7 @@ class DockerEngine:
             request=request,
             process=process,
             membership=membership,
-            cgroup_dirs={name: leaf.parent for name, leaf in leaves.items()},
+            cgroup_dirs={name: leaf if name == _OWN else leaf.parent for name, leaf in leaves.items()},
             leaf_dirs=leaves,
             calls=self,
         )

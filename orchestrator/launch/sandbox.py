@@ -24,6 +24,7 @@ from orchestrator.launch.readback import evidence, group_limits, inspect_differe
 from protocol.errors import ContainerFailed, DeadlineExceeded, EngineUnavailable, SealBroken
 
 _POLL_S = 0.01
+_SHOWN = 2_000
 _EXIT_NOT_RUNNABLE = 126
 _EXIT_NOT_FOUND = 127
 _SIGNAL_BASE = 128
@@ -62,8 +63,9 @@ class Sandbox:
     """The one noun with a life: made by the engine's door, ended by `destroy`.
 
     `cgroup_dirs` are the folders of the session's own parent group per controller ("cpuacct", "memory", ... on v1,
-    "unified" on v2): they hold this sandbox alone, count it hierarchically, and survive its exit until `destroy`.
-    `leaf_dirs` are those of the container itself, which vanish when it ends.
+    "unified" on v2): they hold this sandbox alone, count it hierarchically, and survive its exit until `destroy`. Only
+    "blkio" is the container's own, since the v1 counters that everybody reads are not hierarchical. `leaf_dirs` are all
+    those of the container itself, which vanish when it ends.
     """
 
     container_id: str
@@ -136,19 +138,26 @@ class Sandbox:
         labels = dict(self.request["Labels"])
         expected = wanted.to_engine(self.session_id, labels)
         lines = inspect_differences(expected, self.calls.inspect(self.container_id))
-        lines += kernel_differences(wanted, self._status(), group_limits(self.leaf_dirs))
-        return lines if self.process.alive() else [*lines, "kernel: the sandbox ended while it was read"]
+        return lines + kernel_differences(wanted, self._status(), group_limits(self.leaf_dirs))
 
-    def require_profile(self) -> None:
-        """Raise SealBroken PROFILE_DIFFERS, naming each field, unless the sandbox is what was asked for."""
-        lines = self.differences()
+    def verify(self, profile: LaunchProfile | None = None) -> dict[str, Any]:
+        """Return the evidence of `inspect`, having compared it with the profile.
+
+        Raises SealBroken PROFILE_DIFFERS, naming each field, unless the sandbox is what was asked for, and
+        ContainerFailed (EXITED, OOM_KILLED) if it ended meanwhile.
+        """
+        lines = self.differences(profile)
+        found = self.inspect()
+        if not self.process.alive():
+            raise self.failure() or self._ended()
         if lines:
             raise SealBroken(
                 code="PROFILE_DIFFERS",
-                observed="; ".join(lines)[:2000],
+                observed="; ".join(lines)[:_SHOWN],
                 expected="a sandbox that is exactly its launch profile",
                 hint="run `jouleseal doctor`: this engine does not apply the profile, or the image overrides it",
             )
+        return found
 
     def open_socket(self, timeout_s: float) -> int:
         """Return an O_PATH descriptor of the model's socket, verified to be the sandbox's own; the caller closes it.
@@ -219,7 +228,7 @@ class Sandbox:
         if grace_s > 0:
             self.stop(grace_s)
         self.calls.remove(self.container_id, self.volume)
-        cgroups.remove(self.cgroup_dirs.values())
+        cgroups.remove({leaf.parent for leaf in self.leaf_dirs.values()})
         self.process.release()
         self._destroyed = True
 
