@@ -88,6 +88,7 @@ def _read_point(where: str, index: int, line: str) -> Point:
         point = Point(
             index=index, point_id=point_id, source=row["source"], input=_read_input(row), reference=row["reference"]
         )
+        point.source.encode()  # a source that is no text has no digest either
         digest, claimed = point_digest(point), row["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise _unavailable("POINT_DAMAGED", f"{where}: point {point_id} cannot be read: {error}", "a point") from error
