@@ -99,7 +99,7 @@ RECIPES = {
         ),
         Recipe(name="reviews", folder=HERE / "reviews", stands_on="vendor-base", wheels=(PIP, NUMPY, LEARN)),
         Recipe(name="null", folder=HERE / "null", stands_on="vendor-base"),
-        Recipe(name="probe", folder=HERE / "probe", stands_on="vendor-base"),
+        Recipe(name="probe", folder=HERE / "probe", stands_on="base"),
         Recipe(
             name="runner",
             folder=None,
@@ -115,7 +115,7 @@ RECIPES = {
         ),
     )
 }
-BY_DEFAULT = sorted(name for name, recipe in RECIPES.items() if recipe.folder is not None and recipe.folder.exists())
+BY_DEFAULT = sorted(RECIPES.keys() - {"runner"})
 """The runner's image is half a minute's work that only its own demo needs."""
 
 
