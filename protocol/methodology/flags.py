@@ -1,7 +1,7 @@
-"""What keeps a result from being certifiable: one named flag for each reason, computed alike by whoever signs and doubts.
+"""What keeps a result from being certifiable: one named flag a reason, computed alike by who signs and who doubts.
 
-A result is certifiable if and only if no flag is open. Every flag here follows from signed facts, so a verifier refuses a
-result that leaves one out. More flags than these may be raised; a flag can only lower what a result is worth.
+A result is certifiable if and only if no flag is open. Every flag here follows from signed facts, so a verifier
+refuses a result that leaves one out. More flags than these may be raised: a flag can only lower what a result is worth.
 
     estimated-energy            the headline is not Measured in every cell
     tier-below-t3               the record was not witnessed by a quorum with parties outside the operator
@@ -41,7 +41,7 @@ MEASURED: Final = "measured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFacts:
-    """What a cell's flags depend on: `energy_kind` as in its figures, `quality` the value of the task's metric, if stated."""
+    """What a cell's flags depend on: `energy_kind` as in its figures, `quality` the task's metric, None if not stated."""
 
     task: str
     energy_kind: str

@@ -1,0 +1,113 @@
+"""Check 18: the tier is earned, and the result's flags leave out nothing that the evidence raises.
+
+The tier follows from who witnessed: a quorum that the operator's own witnesses can make by themselves is T1, however
+many keys it has. One that needs a party of another organisation is T2, and T3 where everything before this passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from protocol.attestation.keyring import Keyring
+from protocol.methodology.flags import CellFacts, open_flags
+from protocol.methodology.tasks import REGISTRY, Task
+from protocol.tlog.policy import Policy
+from verifier.facts import Story
+from verifier.report import CellFigures
+from verifier.walk import Established, Findings, false
+
+T1 = "T1"
+T3 = "T3"
+_NEEDS = "T2 needs a quorum that the operator's own witnesses cannot make, T3 that and all that was checked above"
+
+
+class Worth:
+    """What the bundle is worth: its tier, all open flags, and whether every campaign is certifiable."""
+
+    def __init__(self, tier: str, flags: tuple[str, ...], *, certifiable: bool) -> None:
+        self.tier = tier
+        self.flags = flags
+        self.certifiable = certifiable
+
+
+def check(
+    stories: Sequence[Story],
+    keyring: Keyring,
+    policy: Policy,
+    figures: Mapping[str, Mapping[str, CellFigures]],
+) -> Established[Worth]:
+    """Return the tier and the flags; raises VerificationError where a result claims to be worth more."""
+    tier = earned_tier(keyring, policy)
+    findings = Findings()
+    flags: set[str] = set()
+    for story in stories:
+        raised = _flags(story, tier, figures[story.campaign])
+        claimed = set(story.result.predicate.flags)
+        flags |= raised | claimed
+        _check_claims(story, raised, findings)
+    findings.settle()
+    certifiable = not flags
+    word = "certifiable" if certifiable else f"not certifiable: {', '.join(sorted(flags))}"
+    needs = "" if tier == T3 else f"; {_NEEDS}"
+    return Established(Worth(tier, tuple(sorted(flags)), certifiable=certifiable), f"tier {tier}{needs}; {word}")
+
+
+def earned_tier(keyring: Keyring, policy: Policy) -> str:
+    """Return the tier of a bundle all of whose other checks passed."""
+    operator = {key.organisation for key in (*keyring.in_role("log"), *keyring.in_role("runner"))}
+    own = set()
+    for witness in policy.witnesses.values():
+        enrolled = keyring.find(witness.public_key.key_id)
+        if enrolled is None or enrolled.organisation in operator:
+            own.add(witness.key_id)
+    return T1 if policy.satisfied_by(own) else T3
+
+
+def _flags(story: Story, tier: str, figures: Mapping[str, CellFigures]) -> set[str]:
+    plan = story.plan.predicate
+    cells = [
+        CellFacts(
+            task=cell.task,
+            energy_kind=figures[cell.cell_id].recomputed["energyKind"],
+            thirds=cell.dataset.thirds,
+            shard=cell.dataset.shard,
+            quality=figures[cell.cell_id].committed.get(_metric(cell.task)),
+        )
+        for cell in plan.cells
+        if cell.cell_id in figures
+    ]
+    return set(
+        open_flags(
+            official=plan.official,
+            hardware_class=plan.hardware_class,
+            proprietary=plan.submission.proprietary,
+            tier=tier,
+            cells=cells,
+        )
+    )
+
+
+def _metric(task: str) -> str:
+    return next((REGISTRY[known].quality_metric for known in Task if known.value == task), "")
+
+
+def _check_claims(story: Story, raised: set[str], findings: Findings) -> None:
+    result, path = story.result.predicate, story.result.path
+    omitted = sorted(raised - set(result.flags))
+    if omitted:
+        findings.add(
+            false(
+                "FLAG_LEFT_OUT",
+                observed=f"{path} leaves out {', '.join(omitted)}",
+                expected="every flag that the evidence raises",
+            )
+        )
+    certifiable = result.status == "completed" and not raised and not result.flags
+    if result.certifiable and not certifiable:
+        findings.add(
+            false(
+                "NOT_CERTIFIABLE",
+                observed=f"{path} calls itself certifiable",
+                expected="no open flag, in a completed campaign",
+            )
+        )

@@ -1,0 +1,88 @@
+"""Check 17: every figure on the recomputed list is what samples and timelines give, through the published method.
+
+Each run's figures are computed from the meter's record and the run's timeline, and compared whole with what the outcome
+says. Each cell's figures are computed from all of its runs, and compared whole with what the result says. Whole means
+that a figure too many or too few is false as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from protocol.attestation.jcs import Json, dumps
+from protocol.errors import InvalidMeasurement, Unverifiable, VerificationError
+from protocol.methodology.figures import RunFigures, cell_figures, run_figures
+from verifier.facts import Session, Story, Timelines, Traces
+from verifier.report import CellFigures
+from verifier.walk import Established, Findings, false
+
+Figures = dict[str, dict[str, CellFigures]]  # by campaign and cell
+
+
+def check(stories: Sequence[Story], traces: Traces, timelines: Timelines) -> Established[Figures]:
+    """Return the figures of every cell on their two lists."""
+    findings = Findings()
+    figures: Figures = {}
+    for story in stories:
+        figures[story.campaign] = {}
+        for session in story.completed:
+            with findings.collecting():
+                runs = _runs(session, traces, timelines, findings)
+                figures[story.campaign][session.outcome.predicate.cell] = _cell(story, session, runs, findings)
+    findings.settle()
+    cells = sum(len(each) for each in figures.values())
+    count = sum(len(figure.recomputed) for each in figures.values() for figure in each.values())
+    return Established(
+        figures, f"{count} figures of {cells} cells follow from the samples and timelines of all their runs"
+    )
+
+
+def _runs(session: Session, traces: Traces, timelines: Timelines, findings: Findings) -> list[RunFigures]:
+    outcome = session.outcome
+    trace, runs = traces[outcome.statement_id], []
+    for claim, records in zip(outcome.predicate.runs, timelines[outcome.statement_id], strict=True):
+        try:
+            figures = run_figures(trace, claim.run, records)
+        except (VerificationError, InvalidMeasurement, Unverifiable) as error:
+            observed = f"{session.name}, run {claim.run}: {error.observed}"
+            raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
+        runs.append(figures)
+        for path, observed, expected in _differences(
+            claim.figures or {}, cast("Mapping[str, Json]", figures.to_json())
+        ):
+            findings.add(
+                false(
+                    "RECOMPUTE_RUN",
+                    observed=f"{outcome.path}, run {claim.run}, {path}: {observed}",
+                    expected=f"{expected}, from the samples",
+                )
+            )
+    return runs
+
+
+def _cell(story: Story, session: Session, runs: Sequence[RunFigures], findings: Findings) -> CellFigures:
+    name = session.outcome.predicate.cell
+    recomputed = cell_figures(runs)
+    claim = next(cell for cell in story.result.predicate.cells if cell.cell_id == name)
+    for path, observed, expected in _differences(claim.recomputed, recomputed):
+        findings.add(
+            false(
+                "RECOMPUTE_CELL",
+                observed=f"{story.result.path}, {name}, {path}: {observed}",
+                expected=f"{expected}, over all {len(runs)} runs",
+            )
+        )
+    return CellFigures(recomputed=recomputed, committed=dict(claim.committed))
+
+
+def _differences(claimed: Mapping[str, Json], derived: Mapping[str, Json]) -> list[tuple[str, str, str]]:
+    """Return (path, claimed, derived) of every field that differs, in canonical spelling."""
+    found = []
+    for name in sorted({*claimed, *derived}):
+        left, right = claimed.get(name, "absent"), derived.get(name, "absent")
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += [(f"{name}.{path}", observed, expected) for path, observed, expected in _differences(left, right)]
+        elif dumps(left) != dumps(right) or (name in claimed) != (name in derived):
+            found.append((name, dumps(left).decode("utf-8"), dumps(right).decode("utf-8")))
+    return found

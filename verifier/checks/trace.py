@@ -1,0 +1,83 @@
+"""Check 15: the meter's record of every completed session is whole, sound, and marks exactly the windows of its runs.
+
+The record of an aborted session is evidence of what happened, and carries no published figure: that it is there and
+unchanged is check 13's; it may well be the broken record that made the session void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from protocol.errors import InvalidMeasurement, TraceGap, Unverifiable, VerificationError
+from protocol.methodology.energy import validate
+from protocol.methodology.trace import PowerTrace, parse_trace
+from protocol.methodology.validity import MAX_MISSED
+from verifier.facts import Session, Story, Traces
+from verifier.walk import Established, Findings, false
+
+EDGE_TICKS = 2  # a tick at either end may fall outside the first and the last mark
+
+
+def check(stories: Sequence[Story], files: Mapping[str, bytes]) -> Established[Traces]:
+    """Return the parsed record of every completed session."""
+    findings = Findings()
+    traces: Traces = {}
+    for story in stories:
+        for session in story.completed:
+            with findings.collecting():
+                traces[session.outcome.statement_id] = _session(session, files)
+    findings.settle()
+    samples = sum(len(trace.fast.times) for trace in traces.values())
+    aborted = sum(not session.completed for story in stories for session in story.sessions)
+    rest = f"; the records of {aborted} aborted sessions carry no figure" if aborted else ""
+    return Established(
+        traces, f"{samples} samples in {len(traces)} records, chained, in cadence, no counter backwards{rest}"
+    )
+
+
+def _session(session: Session, files: Mapping[str, bytes]) -> PowerTrace:
+    outcome = session.outcome.predicate
+    try:
+        trace = parse_trace(files[outcome.trace_sha256 or ""])
+        if trace.digest != outcome.trace_chain:
+            raise false(
+                "TRACE_CHAIN",
+                observed=f"a record whose chain ends in {trace.digest}",
+                expected=f"{outcome.trace_chain}",
+            )
+        _check_windows(trace, len(outcome.runs))
+        validate(trace)
+        _check_cadence(trace)
+    except (VerificationError, InvalidMeasurement, Unverifiable) as error:
+        observed = f"{session.name}: {error.observed}"
+        raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
+    return trace
+
+
+def _check_windows(trace: PowerTrace, runs: int) -> None:
+    expected = ["idle-0"]
+    for run in range(1, runs + 1):
+        expected += [f"run-{run}", f"idle-{run}"]
+    found = [window.name for window in trace.windows]
+    if found != expected:
+        raise false(
+            "TRACE_WINDOWS",
+            observed=f"windows {', '.join(found)[:200]}",
+            expected=f"idle-0, run-1, idle-1 .. run-{runs}, idle-{runs}, each once and in this order",
+        )
+
+
+def _check_cadence(trace: PowerTrace) -> None:
+    """Count the samples against the clock, not against what the record says that it missed: a thinned record shows."""
+    start, end = trace.windows[0].open_ns, trace.windows[-1].close_ns
+    for name, table, period in (("fast", trace.fast, trace.period_ns), ("host", trace.slow, trace.host_period_ns)):
+        rows = table.between(start, end)
+        found, due = rows.stop - rows.start, (end - start) // period - EDGE_TICKS
+        if Fraction(found) < (1 - MAX_MISSED) * due:
+            raise TraceGap(
+                code="SAMPLES_MISSED",
+                observed=f"{found} {name} samples from the first mark to the last",
+                expected=f"at least {1 - MAX_MISSED} of {due}, one every {period} ns",
+                hint="the record was thinned, or the machine was too busy for the sampler",
+            )

@@ -1,0 +1,145 @@
+"""Verify one bundle against a pinned root: the numbered list, and the code that walks it.
+
+What must be true, in this order. A check that stands on one that did not pass is not checked, and says so.
+
+Foundation: who is speaking?
+ 1. container      The file is a canonical bundle: known paths only, within limits, no links, no traversal.
+ 2. root           The bundle's chain of roots contains the one that the auditor pinned, and each link is signed.
+ 3. keyring        The keyring is signed by a threshold of the keys to which the root delegates it.
+ 4. policy         The log and its witnesses are the ones that the keyring names.
+ 5. log            The tiles hash to the root of the final checkpoint; the log signed it, and the policy's quorum of
+                   witnesses cosigned it, no witness counted twice.
+ 6. inclusion      Every statement is in the log, at its own index, in a checkpoint that was witnessed when it was
+                   logged, and the final log still begins with that one.
+ 7. signatures     Every statement is signed by a runner's key that was in force at witness time and not yet revoked;
+                   so were the log's and the witnesses' keys; the root had not expired.
+ 8. statements     What was signed is strict: canonical JSON, exactly one subject, a predicate of the type that its file
+                   name says, in the scope of its signer.
+
+Story: was everything told?
+ 9. completeness   Every log entry from the first plan to the last result is opened by a statement, and the statements
+                   are one runner's unbroken chain.
+10. campaign       Each campaign is one plan, its sessions, one result: every intent has exactly one outcome, attempts
+                   are within the plan, no cell is unplanned or missing, nothing was repeated after it had succeeded,
+                   and the result lists every outcome.
+11. image          Every statement is about its plan's image, and it is the image that the auditor asked about.
+12. nonce          Each session's nonce is the one that its witnessed intent gives, and the rule that draws the order of
+                   points from it is known.
+
+Evidence: is it true?
+13. evidence       Every digest that a statement refers to is in the bundle, byte for byte, and nothing else is.
+14. timeline       Every run asked every planned query once a pass, in lock step; answered equals asked.
+15. trace          The meter's record of every completed session is chained, in cadence, sound, and marks its runs.
+16. time           Every session ran after its intent was witnessed and before its outcome was, and overlapped no other.
+17. recompute      Every figure on the recomputed list is what samples and timelines give, run by run and cell by cell,
+                   over all runs that were planned.
+
+Conclusion: what is it worth?
+18. certifiability The tier is earned, and the result leaves out no flag that the evidence raises.
+19. committed      Figures on the committed list (quality, token counts) are bound by response roots. A bundle does not
+                   open their leaves, so this claim never passes here: it is not checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from protocol.attestation.bundle import BundleFiles, read_bundle
+from verifier.checks import (
+    campaign,
+    certifiability,
+    committed,
+    completeness,
+    container,
+    evidence,
+    image,
+    inclusion,
+    keyring,
+    log,
+    nonce,
+    policy,
+    recompute,
+    root,
+    signatures,
+    statements,
+    time,
+    timeline,
+    trace,
+)
+from verifier.demands import Demands
+from verifier.report import VerificationReport
+from verifier.summary import summarize
+from verifier.walk import Walk
+
+
+def verify_path(path: Path, demands: Demands) -> VerificationReport:
+    """Verify the bundle at `path`, a tar or a folder; raises UsageError only if there is nothing to read there."""
+    return verify(lambda: read_bundle(path), demands)
+
+
+def verify(read: Callable[[], BundleFiles], demands: Demands) -> VerificationReport:
+    """Walk the list over the files that `read` finds and report; never raises for what a bundle holds."""
+    walk = Walk()
+
+    # Foundation.
+    # (1) container
+    files = walk.step("container", lambda: container.check(read))
+    # (2) root
+    anchor = walk.step("root", lambda: root.check(files.value, demands))
+    # (3) keyring
+    keys = walk.step("keyring", lambda: keyring.check(files.value, anchor.value))
+    # (4) policy
+    rules = walk.step("policy", lambda: policy.check(files.value, keys.value))
+    # (5) log
+    final = walk.step("log", lambda: log.check(files.value, rules.value, demands))
+    # (6) inclusion
+    logged = walk.step("inclusion", lambda: inclusion.check(files.value, keys.value, rules.value, final.value))
+    # (7) signatures
+    signed = walk.step(
+        "signatures", lambda: signatures.check(logged.value, keys.value, rules.value, anchor.value, final.value)
+    )
+    # (8) statements
+    opened = walk.step("statements", lambda: statements.check(signed.value))
+
+    # Story.
+    # (9) completeness
+    ordered = walk.step("completeness", lambda: completeness.check(opened.value))
+    # (10) campaign
+    stories = walk.step("campaign", lambda: campaign.check(ordered.value))
+    # (11) image
+    walk.step("image", lambda: image.check(stories.value, demands))
+    # (12) nonce
+    walk.step("nonce", lambda: nonce.check(stories.value))
+
+    # Evidence.
+    # (13) evidence
+    found = walk.step("evidence", lambda: evidence.check(files.value, stories.value))
+    # (14) timeline
+    timelines = walk.step("timeline", lambda: timeline.check(stories.value, found.value))
+    # (15) trace
+    traces = walk.step("trace", lambda: trace.check(stories.value, found.value))
+    # (16) time
+    walk.step("time", lambda: time.check(stories.value, traces.value))
+    # (17) recompute
+    figures = walk.step("recompute", lambda: recompute.check(stories.value, traces.value, timelines.value))
+
+    # Conclusion.
+    # (18) certifiability
+    worth = walk.step(
+        "certifiability", lambda: certifiability.check(stories.value, keys.value, rules.value, figures.value)
+    )
+    # (19) committed
+    walk.step("committed", lambda: committed.check(stories.value, figures.value))
+
+    return summarize(
+        walk,
+        root=demands.root,
+        keyring=keys,
+        policy=rules,
+        final=final,
+        signed=signed,
+        stories=stories,
+        figures=figures,
+        worth=worth,
+    )
