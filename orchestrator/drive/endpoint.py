@@ -70,8 +70,11 @@ class Endpoint:
         ]
         return cls(grpc.insecure_channel(f"unix:/proc/self/fd/{socket_fd}", options=options), spec, batch)
 
-    def wait_healthy(self, timeout_s: float) -> None:
-        """Ask for health until it is SERVING; raises DeadlineExceeded HEALTH_TIMEOUT."""
+    def wait_healthy(self, timeout_s: float, while_waiting: Callable[[], None] | None = None) -> None:
+        """Ask for health until it is SERVING; raises DeadlineExceeded HEALTH_TIMEOUT.
+
+        `while_waiting` is called after each vain attempt and may raise, as when the container has ended meanwhile.
+        """
         check = self._unary(_HEALTH)
         request = health_pb2.HealthCheckRequest().SerializeToString()
         give_up = time.monotonic() + timeout_s
@@ -85,6 +88,8 @@ class Endpoint:
                 seen = f"serving status {status}"
             except grpc.RpcError as error:
                 seen = f"status {error.code().name}"
+            if while_waiting is not None:
+                while_waiting()
             time.sleep(_HEALTH_POLL_S)
         raise late("HEALTH_TIMEOUT", f"{seen} after {timeout_s} s", "SERVING")
 

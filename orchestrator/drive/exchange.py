@@ -15,6 +15,7 @@ from protocol.errors import DatasetUnavailable, JoulesealError
 from protocol.wire.transport import grpc
 
 _WATCH_S = 0.1  # how often the watchdog looks; a late answer is refused by its own times in any case
+_CLOSE_S = 0.5  # how long a server may take to end a stream that has been closed
 _CALL = "Infer"
 
 
@@ -27,6 +28,8 @@ class Exchange:
         self._request_bytes_max = request_bytes_max
         self._put: Callable[[bytes], None] = self._outbox.put
         self._next: Callable[[], bytes] = self._call.__next__
+        self._ended = threading.Event()
+        self._call.add_callback(self._ended.set)
         self._due_ns: int | None = None
         self._late = False
         self._closed = threading.Event()
@@ -57,6 +60,7 @@ class Exchange:
         """End the stream; it never raises, for every answer that was asked for has already come."""
         self._closed.set()
         self._outbox.put(None)
+        self._ended.wait(_CLOSE_S)
         self._call.cancel()
         self._watchdog.join()
 

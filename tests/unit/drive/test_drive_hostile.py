@@ -6,7 +6,10 @@ import math
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from orchestrator.drive import codec
 from orchestrator.drive.codec import decode_responses, decode_token_stream, encode_requests, encode_token_request
 from orchestrator.drive.loadgen import drive_pass
 from protocol.errors import DatasetUnavailable, DeadlineExceeded, JoulesealError, ProtocolViolation
@@ -216,6 +219,52 @@ def test_an_exchange_closes_while_the_model_still_computes(socket_path):
         exchange.close()
         exchange.close()
         assert released.wait(TIMEOUT_S)
+
+
+def test_600_000_empty_answers_are_counted_before_they_are_built(monkeypatch):
+    monkeypatch.setattr(codec.pb, "InferResponse", Unbuilt)
+    with pytest.raises(ProtocolViolation) as caught:
+        decode_responses([b"\x12\x00" * 600_000], points_of(TEXT, 32), REGISTRY[TEXT], 32)
+    assert caught.value.code == "OUTPUT_TOO_LARGE"
+
+
+class Unbuilt:
+    """A message that must not be built."""
+
+    DESCRIPTOR = pb.InferResponse.DESCRIPTOR
+
+    def ParseFromString(self, data: bytes) -> None:  # noqa: N802
+        pytest.fail(f"{len(data)} bytes were built")
+
+
+def test_what_a_vendor_sends_is_an_answer_or_a_violation_and_nothing_else():
+    sound = bytearray(b"".join(data for _, _, data in HOSTILE.values() if len(data) < 2_000))
+
+    @given(
+        st.binary(max_size=200)
+        | st.builds(lambda a, b: bytes(sound[a : a + b]), st.integers(0, len(sound)), st.integers(0, 99))
+    )
+    @settings(deadline=None, max_examples=300)
+    def judge(data: bytes) -> None:
+        for task in Task:
+            try:
+                (answer,) = decode_responses([data], points_of(task, 1), REGISTRY[task], 1)
+            except ProtocolViolation:
+                continue
+            assert answer.kind in {REGISTRY[task].output, None}
+
+    judge()
+
+
+def test_waiting_for_health_ends_when_the_container_has(socket_path):
+    class Ended(Exception):
+        pass
+
+    def look() -> None:
+        raise Ended
+
+    with raw_server(socket_path, Raw(health=lambda _q, _c: b"\x08\x02")) as endpoint, pytest.raises(Ended):
+        endpoint.wait_healthy(TIMEOUT_S, look)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
