@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 
+from protocol.errors import UsageError
 from protocol.methodology.scenario import Precision
 from protocol.methodology.tasks import REGISTRY, Input, Output, Task
 from protocol.samples import AudioEncoding, ChatRole, ErrorReason, ImageEncoding
+from protocol.wire import generate
 from protocol.wire.jouleseal.v1 import sealed_inference_pb2 as pb
 from protocol.wire.model import LoadPhase
 from protocol.wire.scan import Finding, scan
@@ -43,6 +47,30 @@ def test_everything_derived_from_the_schema_is_committed():
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        ("uint64 query = 1;", "uint64 query = 9;", True),  # a tag moved
+        ("  optional uint32 percent = 2;", "", True),  # a field gone
+        ("  optional uint32 percent = 2;", "  optional uint32 percent = 2;\n  // New.\n  bool more = 3;", False),
+    ],
+)
+def test_only_additions_pass_the_golden_descriptor(before, after, refused, tmp_path, monkeypatch):
+    for path in ("buf.yaml", str(generate.GOLDEN), str(generate.MODULE / generate.SCHEMA)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    schema = tmp_path / generate.MODULE / generate.SCHEMA
+    assert before in schema.read_text()
+    schema.write_text(schema.read_text().replace(before, after, 1))
+    monkeypatch.setattr(generate, "REPOSITORY", tmp_path)
+    if not refused:
+        generate.refuse_breaking_change()
+        return
+    with pytest.raises(UsageError) as caught:
+        generate.refuse_breaking_change()
+    assert caught.value.code == "SCHEMA_BREAKS"
 
 
 def test_every_enumerator_has_its_value_on_the_wire():
