@@ -154,8 +154,8 @@ class Sampler:
         try:
             stdin.write(json.dumps(command).encode() + b"\n")
             stdin.flush()
-        except OSError as error:
-            raise self._gone("SAMPLER_ENDED", "the sampler has ended") from error
+        except BrokenPipeError:
+            pass  # it has ended; what it said last is read below, and says why
         return self._answer(str(command[0]), ANSWER_TIMEOUT_S)[1]
 
     def _answer(self, question: str, timeout_s: float) -> list[Any]:

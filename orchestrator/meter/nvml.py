@@ -63,7 +63,8 @@ class _Device:
                 expected="a whole device",
                 hint="disable MIG on the device: a slice has no energy reading of its own",
             )
-        found = pynvml.nvmlDeviceGetFieldValues(self.handle, [(field, _SCOPE_GPU) for _, field in _FIELDS])
+        every = [(field, _SCOPE_GPU) for _, field in _FIELDS]
+        found = _ask(f"device {uuid}", pynvml.nvmlDeviceGetFieldValues, self.handle, every)
         usable = [found[i].nvmlReturn == pynvml.NVML_SUCCESS for i in range(len(_FIELDS))]
         self.fields = [pair for pair, works in zip(_FIELDS, usable, strict=True) if works]
         names = {name for name, _ in self.fields}
@@ -84,7 +85,10 @@ class _Device:
 
     def read(self) -> list[int | None]:
         """Read the fields in one call; the diagnostic one may be silent, the others may not."""
-        found = _ask(self.prefix, pynvml.nvmlDeviceGetFieldValues, self.handle, self._wanted)
+        try:
+            found = pynvml.nvmlDeviceGetFieldValues(self.handle, self._wanted)
+        except pynvml.NVMLError as error:
+            raise _lost(self.prefix, error.value) from error
         values: list[int | None] = []
         for i, (name, field) in enumerate(self.fields):
             answer = found[i].nvmlReturn
@@ -163,7 +167,7 @@ class NvmlInstrument:
     def _processes(self, handle: object) -> tuple[int | None, int | None]:
         """Count the device's compute processes, and those among them that are not the sandbox's."""
         try:
-            found = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            found = pynvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
         except pynvml.NVMLError as error:
             if error.value in _ABSENT:
                 return None, None
@@ -180,17 +184,15 @@ class NvmlInstrument:
 
 
 def _ask(what: str, question: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - as NVML answers
-    """Ask NVML; its exceptions do not leave this module."""
+    """Ask NVML while opening; its exceptions do not leave this module."""
     try:
         return question(*arguments)
     except pynvml.NVMLError as error:
-        if error.value in {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_NOT_FOUND, *_ABSENT}:
-            raise AcceleratorUnavailable(
-                observed=f"{what}: {_words(error.value)}",
-                expected="the leased accelerator and its driver",
-                hint="run `nvidia-smi -L` on the host and compare the UUIDs",
-            ) from error
-        raise _lost(what, error.value) from error
+        raise AcceleratorUnavailable(
+            observed=f"{what}: {_words(error.value)}",
+            expected="the leased accelerator and its driver",
+            hint="run `nvidia-smi -L` on the host and compare the UUIDs",
+        ) from error
 
 
 def _optional(read: Callable[[Any], int], handle: object) -> int | None:

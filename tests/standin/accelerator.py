@@ -1,0 +1,41 @@
+"""Builds the stand-in for NVML's library and writes the script of the device that it plays."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+UUID = "GPU-57a2d111-0000-4000-8000-000000000001"
+SOURCE = Path(__file__).parent / "nvml.c"
+CONTROL = "JOULESEAL_STANDIN"
+
+
+def build(folder: Path) -> Path:
+    """Compile the library into a folder of its own, as libnvidia-ml.so.1; returns the folder."""
+    command = ["gcc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)], check=True, capture_output=True)
+    return folder
+
+
+class Device:
+    """The device as the script describes it now; `set` changes it while it is being measured."""
+
+    def __init__(self, script: Path) -> None:
+        self._script = script
+        self._facts: dict[str, object] = {"start_ns": time.monotonic_ns()}
+        self._write()
+
+    @property
+    def start_ns(self) -> int:
+        return int(str(self._facts["start_ns"]))
+
+    def set(self, **facts: object) -> None:
+        self._facts.update(facts)
+        self._write()
+
+    def _write(self) -> None:
+        text = "".join(f"{key} {value}\n" for key, value in self._facts.items())
+        beside = self._script.with_suffix(".new")
+        beside.write_text(text)
+        beside.rename(self._script)
