@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -324,6 +325,18 @@ def needed(names: list[str]) -> list[str]:
     return order
 
 
+def build_all(names: list[str], *, refresh: bool) -> None:
+    """Build the named images and what they stand on, one builder at a time; raises BuildFailed or BaseUnavailable."""
+    order = needed(names)
+    if docker("version", check=False).returncode:
+        raise BuildFailed("no Docker engine answers: run .ci/engine up")
+    with (cache_folder() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build_base(refresh=refresh)
+        for name in order:
+            build_image(RECIPES[name])
+
+
 def main() -> int:
     """Build the images named on the command line; 0 when they are there, 4 when the machine cannot build them."""
     parser = argparse.ArgumentParser(description="Build the reference images, without a registry where there is none.")
@@ -333,10 +346,7 @@ def main() -> int:
     parser.add_argument("--refresh", action="store_true", help="make the base anew, with today's packages")
     arguments = parser.parse_args()
     try:
-        order = needed(arguments.names or BY_DEFAULT)
-        build_base(refresh=arguments.refresh)
-        for name in order:
-            build_image(RECIPES[name])
+        build_all(arguments.names or BY_DEFAULT, refresh=arguments.refresh)
     except (BuildFailed, debian_base.BaseUnavailable) as error:
         say(f"images: {error}")
         return 4

@@ -1,16 +1,15 @@
 """What tests with a real engine share: the hostile vendors' images, built once."""
 
-import sys
+import importlib.util
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "hostile"))
-
-from build import build as build_hostile
 
 
 @pytest.fixture(scope="session")
 def hostile() -> dict[str, str]:
     """The hostile vendors' images by the name of what is wrong with them."""
-    return build_hostile()
+    spec = importlib.util.spec_from_file_location("hostile_build", Path(__file__).parent / "hostile" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build()

@@ -6,6 +6,7 @@ image under it changes. Needs jouleseal/vendor-base:local and no network.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -61,11 +62,21 @@ def _key_of(image: str) -> str | None:
         return None
 
 
+def _id_of(image: str) -> str | None:
+    try:
+        return _docker("image", "inspect", "--format", "{{.Id}}", image)
+    except RuntimeError:
+        return None
+
+
 def _build(image: str, key: str, *words: str, text: str | None = None) -> None:
-    if _key_of(image) != key:
-        _docker(
-            "build", "--quiet", "--network", "none", "--label", f"{KEY_LABEL}={key}", "--tag", image, *words, text=text
-        )
+    if _key_of(image) == key:
+        return
+    superseded = _id_of(image)
+    _docker("build", "--quiet", "--network", "none", "--label", f"{KEY_LABEL}={key}", "--tag", image, *words, text=text)
+    if superseded and superseded != _id_of(image):
+        with contextlib.suppress(RuntimeError):  # the engine refuses where it is in use
+            _docker("image", "rm", superseded)
 
 
 def _digest(*parts: str) -> str:
