@@ -21,7 +21,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from orchestrator.launch import cgroups
-from orchestrator.launch.enginefacts import read_facts
+from orchestrator.launch.enginefacts import knock, read_facts
 from orchestrator.launch.facts import EngineFacts
 from orchestrator.launch.failure import call_failure, start_failure, unreachable
 from orchestrator.launch.identity import read_identity
@@ -80,6 +80,7 @@ class DockerEngine:
         used where none is given.
         """
         with _asking("connecting to the container engine"):
+            knock(os.environ.get(SOCKET_ENV))
             client = docker.APIClient(base_url=os.environ.get(SOCKET_ENV), version="auto", timeout=CALL_TIMEOUT_S)
             facts = read_facts(client.info(), client.version(), client.base_url, os.environ.get(SOCKET_ENV))
         return cls(client, rig_id or facts.engine_id, facts)

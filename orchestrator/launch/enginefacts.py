@@ -79,14 +79,25 @@ def _nofile(base_url: str, host: str | None, root: Path) -> int:
 
 
 def _peer(base_url: str, host: str | None) -> int | None:
-    if not base_url.startswith("http+docker://") and not (host or "").startswith("unix://"):
+    if not base_url.startswith("http+docker://"):
         return None
-    path = (host or f"unix://{_DEFAULT_SOCKET}").removeprefix("unix://")
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.connect(path)
+    with suppress(OSError):
+        return knock(host)
+    return None
+
+
+def knock(host: str | None) -> int | None:
+    """Connect to the engine's unix socket and return the pid behind it; None where `host` names no unix socket.
+
+    Raises OSError if nothing listens. The driver leaves its socket open when it cannot connect; this does not.
+    """
+    address = host or f"unix://{_DEFAULT_SOCKET}"
+    if not address.startswith("unix://"):
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.connect(address.removeprefix("unix://"))
         pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return int(pid) or None
-    return None
 
 
 def _named_processes(root: Path) -> Iterator[int]:

@@ -137,8 +137,8 @@ class Sandbox:
         wanted = profile or self.profile
         labels = dict(self.request["Labels"])
         expected = wanted.to_engine(self.session_id, labels)
-        lines = inspect_differences(expected, self.calls.inspect(self.container_id))
-        return lines + kernel_differences(wanted, self._status(), group_limits(self.leaf_dirs))
+        lines = kernel_differences(wanted, self._status(), group_limits(self.leaf_dirs))
+        return lines + inspect_differences(expected, self.calls.inspect(self.container_id))
 
     def verify(self, profile: LaunchProfile | None = None) -> dict[str, Any]:
         """Return the evidence of `inspect`, having compared it with the profile.

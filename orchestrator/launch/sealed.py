@@ -12,9 +12,7 @@ from protocol.submission import SealedImage
 
 def sealed_image(identity: ImageIdentity) -> SealedImage:
     """Return the image as everybody else knows it; raises InvalidSubmission IMAGE_CONFIG for a malformed one."""
-    section = identity.config.get("config") or {}
-    if not isinstance(section, dict):
-        raise _malformed("config")
+    section = _mapping(identity.config, "config")
     if identity.config.get("os", "linux") != "linux":
         raise _malformed("os")
     return SealedImage(
@@ -29,22 +27,27 @@ def sealed_image(identity: ImageIdentity) -> SealedImage:
     )
 
 
+def _present(section: Mapping[str, Any], name: str, absent: object) -> object:
+    value = section.get(name)
+    return absent if value is None else value
+
+
 def _text(section: Mapping[str, Any], name: str) -> str:
-    value = section.get(name) or ""
+    value = _present(section, name, "")
     if not isinstance(value, str):
         raise _malformed(name)
     return value
 
 
 def _texts(section: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = section.get(name) or []
+    value = _present(section, name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _malformed(name)
     return tuple(value)
 
 
 def _mapping(section: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = section.get(name) or {}
+    value = _present(section, name, {})
     if not isinstance(value, dict):
         raise _malformed(name)
     return value
