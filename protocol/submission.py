@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from protocol.methodology.scenario import Precision, Scenario
 from protocol.methodology.tasks import Task
@@ -30,8 +30,8 @@ class TaskRequest:
 class Submission:
     """What a vendor hands in, parsed: `document_sha256` is the hex SHA-256 of the submission.yaml it was read from.
 
-    `submission_id` is derived from the document and the image, so that handing in the same thing twice is the same
-    submission. `image` is an engine reference or an `archive:` path, as the vendor wrote it.
+    `submission_id` is derived from the document, so that handing in the same document twice is the same submission.
+    `image` is an engine reference or an `archive:` path, as the vendor wrote it.
     """
 
     submission_id: str
@@ -89,6 +89,6 @@ class Campaign:
 
     submission: Submission
     image: SealedImage
-    cells: tuple[Cell, ...] = field(default=())
-    official: bool = True
-    attempts_per_cell: int = 2
+    cells: tuple[Cell, ...]
+    official: bool
+    attempts_per_cell: int

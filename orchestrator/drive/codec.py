@@ -42,7 +42,7 @@ from protocol.samples import (
 )
 from protocol.wire.jouleseal.v1 import sealed_inference_pb2 as pb
 from protocol.wire.scan import Finding, scan
-from protocol.wire.translate import message_bounds, read_answer, read_delta, read_usage, write_sample
+from protocol.wire.translate import message_bounds, read_answer, read_delta, read_usage, write_answer, write_sample
 
 ITEMS_MAX = 1_000  # labels or detections of one answer: every class of ImageNet-1k, ten times COCO's 100 detections
 NAME_CHARS_MAX = 256  # a label's name
@@ -94,6 +94,13 @@ def decode_responses(
         query = position % len(chunks)
         answers += _decode_response(data, query, chunks[query], spec, batch)
     return answers
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return the bytes by which an answer is committed to: its message on the wire, as sample 0, deterministic."""
+    message = pb.Answer()
+    write_answer(message, 0, answer)
+    return message.SerializeToString(deterministic=True)
 
 
 def decode_token_stream(messages: Sequence[bytes], point: Point, spec: TaskSpec) -> TokenStream:

@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, Final, Self
@@ -49,6 +50,8 @@ class Sampler:
         self._cpus_milli: int | None = None
         self._header: dict[str, Any] = {}
         self._closed = False
+        self._turn = threading.Lock()  # a live view asks from a thread of its own
+        self._owed = False
 
     @classmethod
     def start(cls, record_path: Path, config: SamplerConfig | None = None) -> Self:

@@ -11,7 +11,7 @@ METHOD_VERSION = "jouleseal-method/1"
 OFFICIAL_POINTS = 1_000  # AI Energy Score: 1,000 points per task
 OFFICIAL_RUNS = 10  # AI Energy Score: 10 runs per cell
 WARM_UP_QUERIES = 10  # optimum-benchmark's energy scenario: 10 warm-up runs
-ATTEMPTS_PER_CELL = 2  # a disturbed session may be tried once more; more would be shopping
+ATTEMPTS_PER_CELL = 3  # one for a disturbance, one for an interruption; more would be shopping for a good session
 
 IDLE_WINDOW_NS = 2 * NS_PER_S  # the idle baseline before each run and after the last
 TIMELINE_SLACK_NS = 50 * NS_PER_MS  # how far a mark may lie outside the queries that it brackets

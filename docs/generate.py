@@ -1,0 +1,59 @@
+"""Makes the pages that are made from the code: `docs/cli.md` from the parsers, `docs/errors.md` from the error tree.
+
+`python docs/generate.py` writes them, `--check` compares and exits 1 where a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from orchestrator.cli import build_parser as jouleseal_parser
+from protocol import errors
+from verifier.cli import inspect_parser, verify_parser
+
+DOCS = Path(__file__).parent
+_COLUMNS = "100"  # argparse wraps at the terminal's width unless told
+
+
+def cli_page() -> str:
+    """Return the page of commands: every help text, as the commands print it."""
+    parts = ["# Commands\n\nMade from the code by `make docs`; `make check` compares.\n"]
+    for parser in (jouleseal_parser(), verify_parser(), inspect_parser()):
+        parts.append(_block(parser))
+        for action in parser._actions:  # noqa: SLF001 - argparse has no other way to its subcommands
+            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+                parts += [_block(command) for command in action.choices.values()]
+    return "\n".join(parts)
+
+
+def errors_page() -> str:
+    """Return the page of errors: the tree, as the code draws it."""
+    tree = (errors.__doc__ or "").strip()
+    return f"# Errors\n\nMade from the code by `make docs`; `make check` compares.\n\n{tree}\n"
+
+
+def _block(parser: argparse.ArgumentParser) -> str:
+    return f"## `{parser.prog}`\n\n```text\n{parser.format_help().rstrip()}\n```\n"
+
+
+def main() -> int:
+    """Write or compare the pages."""
+    os.environ["COLUMNS"] = _COLUMNS
+    os.environ.pop("JOULESEAL_HOME", None)
+    stale = []
+    for name, page in {"cli.md": cli_page(), "errors.md": errors_page()}.items():
+        path = DOCS / name
+        if "--check" not in sys.argv[1:]:
+            path.write_text(page, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != page:
+            stale.append(name)
+    if stale:
+        print(f"docs/{', docs/'.join(stale)}: not what the code says; run `make docs`", file=sys.stderr)
+    return int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""From facts to statements: a campaign becomes its plan, a session its outcome, and outcomes the result.
+
+Pure: what is signed follows from the arguments. Every predicate leaves `runner` to the registrar, which fills in the
+key's chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from orchestrator import __version__
+from protocol.attestation.claims import CellResult, Failure, PlanCell, Resource, StatementLink
+from protocol.attestation.jcs import Json
+from protocol.attestation.moment import format_moment
+from protocol.attestation.predicates import VERIFY_TXT, CampaignPlan, SessionOutcome
+from protocol.errors import InvalidMeasurement, JoulesealError, SubmissionError
+from protocol.methodology import figures, order, statistics
+from protocol.methodology.dataset import Dataset
+from protocol.methodology.flags import CellFacts, open_flags
+from protocol.methodology.scenario import METHOD_VERSION, OFFICIAL_POINTS, OFFICIAL_RUNS
+from protocol.methodology.tasks import REGISTRY, Task
+from protocol.submission import Campaign, Cell
+from protocol.units import decimal_string, from_decimal
+
+HARDWARE_CLASS_CPU = "cpu"
+LOCAL_TIER = "T1"
+CAMPAIGN_LIMIT = timedelta(days=7)  # a campaign that takes longer is an operator's mistake, or a vendor shopping
+RETRIED_BLAMES = ("rig", "measurement")  # docs/adr/0004
+
+_QUALITY_PLACES = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """One finished run: its evidence by digest, and its figures where the session was completed."""
+
+    run: int
+    timeline_sha256: str
+    queries: int
+    samples: int
+    figures: figures.RunFigures | None
+    response_root: bytes
+    response_leaves: int
+    metric: str
+    quality: str
+    errors: int
+
+
+def failure_of(error: JoulesealError) -> Failure:
+    """Return an error as the record names it: its code, and on whose side the cause was."""
+    if isinstance(error, SubmissionError):
+        return Failure(code=error.code, blame="vendor")
+    return Failure(code=error.code, blame="measurement" if isinstance(error, InvalidMeasurement) else "rig")
+
+
+def plan_json(
+    campaign: Campaign,
+    datasets: Mapping[str, Dataset],
+    *,
+    vendor_seq: int,
+    prev_plan: str | None,
+    profile_sha256: str,
+    now: datetime,
+) -> dict[str, Json]:
+    """Return the campaign-plan predicate."""
+    submission, image = campaign.submission, campaign.image
+    return {
+        "submission": {
+            "id": submission.submission_id,
+            "vendor": submission.vendor,
+            "model": submission.model,
+            "modelVersion": submission.model_version,
+            "proprietary": submission.proprietary,
+            "framework": submission.framework,
+            "documentSha256": submission.document_sha256,
+        },
+        "vendorSeq": vendor_seq,
+        "prevPlan": prev_plan,
+        "image": {
+            "configDigest": image.config_digest,
+            "manifestDigest": image.manifest_digest,
+            "diffIds": list(image.diff_ids),
+        },
+        "method": METHOD_VERSION,
+        "official": campaign.official,
+        "hardwareClass": HARDWARE_CLASS_CPU,
+        "devices": [],
+        "cells": [_cell_json(cell, datasets[cell.dataset]) for cell in campaign.cells],
+        "orderRule": order.ORDER_RULE,
+        "statistic": figures.STATISTIC,
+        "attemptsPerCell": campaign.attempts_per_cell,
+        "abortReasons": list(RETRIED_BLAMES),
+        "launchProfileSha256": profile_sha256,
+        "runnerVersion": __version__,
+        "startedOn": format_moment(now),
+        "deadline": format_moment(now + CAMPAIGN_LIMIT),
+    }
+
+
+def intent_json(plan_id: str, cell: Cell, attempt: int, now: datetime) -> dict[str, Json]:
+    """Return the session-intent predicate."""
+    return {"campaign": plan_id, "cell": cell.cell_id, "attempt": attempt, "declaredOn": format_moment(now)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeFacts:
+    """What a session left, by digest: `byproducts` are the evidence files, `dependencies` what went in."""
+
+    campaign: str
+    intent: StatementLink
+    cell: str
+    attempt: int
+    nonce: str
+    failure: Failure | None
+    started: datetime
+    finished: datetime
+    trace_sha256: str | None = None
+    trace_chain: str | None = None
+    runs: Sequence[RunFacts] = ()
+    environment: Mapping[str, Json] | None = None
+    dependencies: Sequence[Resource] = ()
+    byproducts: Sequence[Resource] = ()
+
+
+def without_evidence(facts: OutcomeFacts, failure: Failure) -> OutcomeFacts:
+    """Return the facts of a session whose evidence could not be kept: aborted, and nothing but its place and time."""
+    return replace(facts, failure=failure, trace_sha256=None, trace_chain=None, runs=(), dependencies=(), byproducts=())
+
+
+def outcome_json(facts: OutcomeFacts) -> dict[str, Json]:
+    """Return the session-outcome predicate; the runs of an aborted session are published as discarded."""
+    return {
+        "campaign": facts.campaign,
+        "intent": facts.intent.to_json(),
+        "cell": facts.cell,
+        "attempt": facts.attempt,
+        "nonce": facts.nonce,
+        "status": "completed" if facts.failure is None else "aborted",
+        "abort": None if facts.failure is None else facts.failure.to_json(),
+        "startedOn": format_moment(facts.started),
+        "finishedOn": format_moment(facts.finished),
+        "traceSha256": facts.trace_sha256,
+        "traceChain": facts.trace_chain,
+        "runs": [_run_json(run, discarded=facts.failure is not None) for run in facts.runs],
+        "environment": dict(facts.environment or {}),
+        "resolvedDependencies": [item.to_json() for item in facts.dependencies],
+        "byproducts": [item.to_json() for item in facts.byproducts],
+    }
+
+
+def result_json(
+    plan_id: str,
+    plan: CampaignPlan,
+    outcomes: Sequence[tuple[StatementLink, SessionOutcome]],
+    cells: Mapping[str, Sequence[figures.RunFigures]],
+    *,
+    failure: Failure | None,
+    verify_txt_sha256: str,
+) -> dict[str, Json]:
+    """Return the campaign-result predicate from all outcomes in log order; `cells` has the runs of completed cells."""
+    completed = {outcome.cell: (link, outcome) for link, outcome in outcomes if outcome.status == "completed"}
+    results = [
+        CellResult(
+            cell_id=cell.cell_id,
+            outcome=completed[cell.cell_id][0].statement_id,
+            recomputed=figures.cell_figures(cells[cell.cell_id]),
+            committed=_committed(completed[cell.cell_id][1]),
+        )
+        for cell in plan.cells
+        if cell.cell_id in completed
+    ]
+    flags = _flags(plan, results)
+    return {
+        "campaign": plan_id,
+        "status": "completed" if failure is None else "failed",
+        "failure": None if failure is None else failure.to_json(),
+        "outcomes": [link.to_json() for link, _ in outcomes],
+        "cells": [result.to_json() for result in results],
+        "certifiable": failure is None and not flags,
+        "flags": list(flags),
+        "byproducts": [Resource(name=VERIFY_TXT, sha256=verify_txt_sha256, media_type="text/plain").to_json()],
+    }
+
+
+def is_official(points: int, runs: int) -> bool:
+    """Return whether these counts are those of an official session."""
+    return (points, runs) == (OFFICIAL_POINTS, OFFICIAL_RUNS)
+
+
+def _cell_json(cell: Cell, dataset: Dataset) -> dict[str, Json]:
+    return {
+        "id": cell.cell_id,
+        "task": cell.task.value,
+        "scenario": cell.scenario.value,
+        "precision": cell.precision.value,
+        "batch": cell.scenario.batch,
+        "points": cell.points,
+        "runs": cell.runs,
+        "dataset": {
+            "name": dataset.name,
+            "sha256": dataset.digest,
+            "sources": dict(dataset.sources),
+            "thirds": dataset.thirds,
+            "shard": False,
+        },
+    }
+
+
+def _run_json(run: RunFacts, *, discarded: bool) -> dict[str, Json]:
+    found: Json = None if discarded or run.figures is None else run.figures.to_json()  # type: ignore[assignment]
+    return {
+        "run": run.run,
+        "window": f"run-{run.run}",
+        "timelineSha256": run.timeline_sha256,
+        "queries": run.queries,
+        "samples": run.samples,
+        "passes": 1,
+        "figures": found,
+        "responses": {"root": run.response_root.hex(), "leaves": run.response_leaves},
+        "quality": {"metric": run.metric, "value": run.quality, "errors": run.errors},
+        "discarded": discarded,
+    }
+
+
+def _committed(outcome: SessionOutcome) -> dict[str, str]:
+    """Return the mean quality over a session's runs, and the share of samples that were answered with an error."""
+    claims = [run.quality for run in outcome.runs if run.quality is not None]
+    value = statistics.mean([from_decimal(claim.value) for claim in claims])
+    return {
+        claims[0].metric: decimal_string(value, _QUALITY_PLACES),
+        "sampleErrors": str(sum(claim.errors for claim in claims)),
+    }
+
+
+def _flags(plan: CampaignPlan, results: Sequence[CellResult]) -> tuple[str, ...]:
+    planned: dict[str, PlanCell] = {cell.cell_id: cell for cell in plan.cells}
+    facts = [
+        CellFacts(
+            task=planned[result.cell_id].task,
+            energy_kind=result.recomputed["energyKind"],
+            thirds=planned[result.cell_id].dataset.thirds,
+            shard=planned[result.cell_id].dataset.shard,
+            quality=result.committed.get(REGISTRY[Task(planned[result.cell_id].task)].quality_metric),
+        )
+        for result in results
+    ]
+    return open_flags(
+        official=plan.official,
+        hardware_class=plan.hardware_class,
+        proprietary=plan.submission.proprietary,
+        tier=LOCAL_TIER,
+        cells=facts,
+    )

@@ -1,0 +1,136 @@
+"""The front door: argv in, exit code out.
+
+Each command lives in a file of its own under `commands/`; a command's imports (engine, wire, metrics) are paid when it
+runs, not when help is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator import __version__
+from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
+from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
+
+DEFAULT_HOME = "~/.local/state/jouleseal"
+_EPILOG = (
+    "exit codes: 0 done, 1 the claim is false, 2 usage, 3 the submission must change, 4 the machine must be fixed, "
+    "5 the measurement was disturbed, 6 cannot be judged, 70 our own fault"
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `jouleseal` with all its commands."""
+    parser = argparse.ArgumentParser(
+        prog="jouleseal",
+        description="Run sealed AI models, meter their energy from outside, sign what was seen.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"jouleseal {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    new = commands.add_parser("new", help="vendor: make a container folder that passes check as it stands")
+    new.add_argument("dir", type=Path, metavar="DIR", help="a folder that does not exist yet or is empty")
+    new.add_argument("--from", dest="template", choices=["python"], default="python", help="what to start from")
+
+    check = commands.add_parser("check", help="vendor: run the operator's own launch profile and conformance suite")
+    check.add_argument(
+        "target", metavar="IMAGE|SUBMISSION", help="an image reference with --task, or a submission.yaml"
+    )
+    check.add_argument("--task", action="append", help="a task to check when an image is given; may be repeated")
+    check.add_argument("--samples", type=_positive, default=64, help="public points to ask per task (default 64)")
+
+    init = commands.add_parser("init", help="operator: make a complete local trust domain")
+    init.add_argument("--name", default="local", help="the organisation's name in the keyring (default local)")
+
+    doctor = commands.add_parser("doctor", help="operator: check this machine and print every finding with its remedy")
+    doctor.add_argument("--probe-image", default="jouleseal/probe:local", help="image of the probe container")
+
+    run = commands.add_parser("run", help="operator: measure submissions and write a signed, verified bundle")
+    run.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION", help="submission.yaml of each vendor")
+    run.add_argument("--out", type=Path, default=Path("jouleseal-output"), help="folder for bundle.tar and root.json")
+    run.add_argument("--points", type=_positive, default=OFFICIAL_POINTS, help="shorten: points per run (unofficial)")
+    run.add_argument("--runs", type=_positive, default=OFFICIAL_RUNS, help="shorten: runs per cell (unofficial)")
+    run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
+
+    label = commands.add_parser("label", help="public: draw the label of a result in a bundle")
+    label.add_argument("bundle", type=Path, metavar="BUNDLE")
+    label.add_argument("--campaign", type=_positive, default=1, help="which result of the bundle, from 1")
+    label.add_argument("--out", type=Path, default=Path("label.svg"), help="the SVG file to write")
+
+    for command in (check, init, doctor, run, label, new):
+        command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    for command in (init, run, doctor):
+        command.add_argument(
+            "--home",
+            type=Path,
+            default=Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser(),
+            help=f"the trust domain and state (default $JOULESEAL_HOME or {DEFAULT_HOME})",
+        )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code of the error tree, 70 for what is our own fault."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return _dispatch(arguments)
+    except JoulesealError as error:
+        _print_error(error, as_json=arguments.json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _print_error(_interrupted(), as_json=arguments.json)
+        return 130
+    except Exception:  # noqa: BLE001 - the one place where the unexpected becomes exit code 70
+        traceback.print_exc()
+        print("jouleseal: this is our own fault; please report the lines above", file=sys.stderr)
+        return EXIT_INTERNAL
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    # Imports inside, so that `--help` answers without loading the engine, the wire or the metric libraries.
+    match arguments.command:
+        case "new":
+            from orchestrator.commands.new import run  # noqa: PLC0415
+        case "check":
+            from orchestrator.commands.check import run  # noqa: PLC0415
+        case "init":
+            from orchestrator.commands.init import run  # noqa: PLC0415
+        case "doctor":
+            from orchestrator.commands.doctor import run  # noqa: PLC0415
+        case "label":
+            from orchestrator.commands.label import run  # noqa: PLC0415
+        case _:
+            from orchestrator.commands.run import run  # noqa: PLC0415
+    return run(arguments)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _interrupted() -> UsageError:
+    return UsageError(code="INTERRUPTED", observed="Ctrl-C", expected="the command to end", hint="run it again")
+
+
+def _print_error(error: JoulesealError, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": error.as_dict()}, indent=2))
+        return
+    print(f"jouleseal: {error.code}", file=sys.stderr)
+    print(f"  observed  {error.observed}", file=sys.stderr)
+    print(f"  expected  {error.expected}", file=sys.stderr)
+    print(f"  next      {error.hint}", file=sys.stderr)

@@ -1,0 +1,105 @@
+"""`jouleseal run SUBMISSION...`: measure submissions, sign what was seen, and write the bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from orchestrator import doctor
+from orchestrator.drive import datasets
+from orchestrator.drive.loadgen import Progress
+from orchestrator.interrupt import Interrupts
+from orchestrator.launch.engine import DockerEngine
+from orchestrator.live import view_for
+from orchestrator.meter.interface import LiveReading, Power
+from orchestrator.pipeline import Books, Concluded, Corridor, Request
+from orchestrator.record.store import make_folder, write_atomic
+from orchestrator.session import Bench
+from orchestrator.submission import read_submission
+from protocol.errors import MeterUnavailable
+
+BUNDLE_NAME = "bundle.tar"
+ROOT_NAME = "root.json"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, sign, log and publish; returns 0 when every campaign was completed, raises otherwise."""
+    requests = [_request(path, arguments) for path in arguments.submissions]
+    wanted = {asked.dataset for request in requests for asked in request.submission.tasks}
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts().installed())
+        books = Books.open(arguments.home)
+        stack.callback(books.close)
+        engine = DockerEngine.connect(rig_id=books.registrar.domain.runner.key.key_id[:16])
+        stack.callback(engine.close)
+        diagnosis = _fit(engine, arguments.home)
+        progress = Progress()
+        meter = _PowerNow()
+        view = stack.enter_context(view_for(meter.text, progress, quiet=arguments.json))
+        work = arguments.home / "work"
+        make_folder(work, mode=0o700)
+        bench = Bench(engine=engine, interrupts=interrupts, view=view, work=work, progress=progress)
+        meter.bench = bench
+        corridor = Corridor(
+            bench=bench,
+            books=books,
+            datasets={name: datasets.load(name) for name in sorted(wanted)},
+            shared=(("doctor", json.dumps(diagnosis.to_json(), sort_keys=True).encode()),),
+        )
+        make_folder(arguments.out)
+        bundle = arguments.out / BUNDLE_NAME
+        write_atomic(arguments.out / ROOT_NAME, books.registrar.domain.root_bytes)
+        concluded = corridor.run_batch(requests, bundle, abandon_open=arguments.abandon_open)
+    _report(bundle, concluded, as_json=arguments.json)
+    return 0
+
+
+def _request(path: Path, arguments: argparse.Namespace) -> Request:
+    submission, document = read_submission(path, datasets.DEFAULT_DATASETS)
+    return Request(submission=submission, document=document, points=arguments.points, runs=arguments.runs)
+
+
+def _fit(engine: DockerEngine, home: Path) -> doctor.Diagnosis:
+    diagnosis = doctor.diagnose(engine, state=home)
+    diagnosis.require_fit()
+    return diagnosis
+
+
+class _PowerNow:
+    """What the screen shows as power now: the sum over the channels, with what kind of figure it is."""
+
+    def __init__(self) -> None:
+        self.bench: Bench | None = None
+
+    def text(self) -> str:
+        """Return the power over the last second, or a dash where nothing samples."""
+        sampler = None if self.bench is None else self.bench.sampler
+        if sampler is None:
+            return "-"
+        try:
+            return _words(sampler.latest())
+        except MeterUnavailable:
+            return "-"  # the session will hear of it itself
+
+
+def _words(reading: LiveReading) -> str:
+    watts = reading.watts
+    if watts is None:
+        return "-"
+    known = {name: power for name, power in reading.channels.items() if isinstance(power, Power)}
+    kinds = "+".join(sorted({power.kind for power in known.values()}))
+    return f"{float(watts):.2f} W {kinds} ({'+'.join(known)})"
+
+
+def _report(bundle: Path, concluded: Sequence[Concluded], *, as_json: bool) -> None:
+    root = bundle.parent / ROOT_NAME
+    if as_json:
+        campaigns = [{"plan": item.plan_id, "first": item.first_index, "last": item.last_index} for item in concluded]
+        print(json.dumps({"bundle": str(bundle), "root": str(root), "campaigns": campaigns}, indent=2))
+        return
+    print(f"bundle  {bundle}")
+    print(f"root    {root}")
+    print(f"next    jouleseal-verify {bundle} --root {root}")

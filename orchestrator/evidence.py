@@ -1,0 +1,156 @@
+"""A session's leavings become evidence: files by digest, and the facts that its outcome states about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator import __version__
+from orchestrator.assemble import OutcomeFacts, RunFacts, failure_of
+from orchestrator.record.store import EvidenceStore
+from orchestrator.record.vault import Vault
+from orchestrator.session import FinishedRun, SessionRecord
+from protocol.attestation.claims import Resource
+from protocol.attestation.jcs import Json, dumps
+from protocol.attestation.predicates import SessionOutcome
+from protocol.errors import InvalidMeasurement, JoulesealError, RecordUnsound, TraceGap, VerificationError
+from protocol.methodology import timeline
+from protocol.methodology.energy import validate
+from protocol.methodology.figures import RunFigures, run_figures
+from protocol.methodology.trace import PowerTrace, parse_trace
+from protocol.units import decimal_string
+
+_QUALITY_PLACES = 6
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a session's evidence gives: the facts of its outcome, and the error that voids it, if there is one."""
+
+    facts: OutcomeFacts
+    error: JoulesealError | None
+
+
+def keep_session(
+    record: SessionRecord,
+    place: OutcomeFacts,
+    *,
+    store: EvidenceStore,
+    vault: Vault,
+    environment: Mapping[str, Json],
+    shared: Sequence[Resource],
+) -> Kept:
+    """Store a session's evidence and return its facts.
+
+    `place` says which session it is, `shared` is evidence of the whole campaign. A meter's record that does not hold
+    what the method asks for voids a session that had run to its end. Raises StorageFull.
+    """
+    trace, error = _judge(record)
+    figures: dict[int, RunFigures] = {}
+    if trace is not None and error is None:
+        try:
+            validate(trace)
+            figures = {run.run: run_figures(trace, run.run, run.records) for run in record.runs}
+        except InvalidMeasurement as found:
+            error = found
+    byproducts = list(shared)
+    if record.inspect is not None:
+        byproducts.append(_resource(store, "sandbox-inspect", dumps(_strings(record.inspect))))
+    trace_sha256 = None if trace is None or record.trace is None else store.put(record.trace)
+    runs = [_run_facts(run, store, figures.get(run.run)) for run in record.runs]
+    answers = {run.run: run.commitment.answers for run in record.runs}
+    if answers:
+        vault.put(record.order.session_id, record.secret, answers)
+    facts = OutcomeFacts(
+        campaign=place.campaign,
+        intent=place.intent,
+        cell=place.cell,
+        attempt=place.attempt,
+        nonce=place.nonce,
+        failure=None if error is None else failure_of(error),
+        started=record.started,
+        finished=record.finished,
+        trace_sha256=trace_sha256,
+        trace_chain=None if trace is None else trace.digest,
+        runs=runs,
+        environment={**environment, "model": dict(record.description)},
+        dependencies=_dependencies(record),
+        byproducts=byproducts,
+    )
+    return Kept(facts=facts, error=error)
+
+
+def finished_runs(outcome: SessionOutcome, store: EvidenceStore) -> list[RunFigures]:
+    """Return the figures of a completed session from its stored evidence, as an auditor would compute them."""
+    if outcome.trace_sha256 is None:
+        raise RecordUnsound(
+            code="EVIDENCE_LOST",
+            observed=f"the completed session of {outcome.cell} names no meter record",
+            expected="a completed outcome with its trace",
+            hint="keep the record's folder as it is and report this",
+        )
+    trace = parse_trace(store.get(outcome.trace_sha256))
+    return [run_figures(trace, run.run, timeline.unpack(store.get(run.timeline_sha256))) for run in outcome.runs]
+
+
+def _judge(record: SessionRecord) -> tuple[PowerTrace | None, JoulesealError | None]:
+    """Return the parsed record of the meter, None where it is not whole, and what voids the session."""
+    if record.trace is None:
+        return None, record.error or _no_trace("no meter record was written")
+    try:
+        return parse_trace(record.trace), record.error
+    except VerificationError as error:
+        return None, record.error or _no_trace(error.observed)
+
+
+def _no_trace(observed: str) -> TraceGap:
+    return TraceGap(
+        code="TRACE_INCOMPLETE",
+        observed=observed,
+        expected="a record that the sampler closed itself",
+        hint="the session is repeated; if it happens again, run `jouleseal doctor`",
+    )
+
+
+def _run_facts(run: FinishedRun, store: EvidenceStore, figures: RunFigures | None) -> RunFacts:
+    return RunFacts(
+        run=run.run,
+        timeline_sha256=store.put(timeline.pack(run.records)),
+        queries=len(run.records),
+        samples=sum(query.samples for query in run.records),
+        figures=figures,
+        response_root=run.commitment.root,
+        response_leaves=run.commitment.leaves,
+        metric=run.quality.metric,
+        quality=decimal_string(run.quality.value, _QUALITY_PLACES),
+        errors=run.quality.errors,
+    )
+
+
+def _dependencies(record: SessionRecord) -> list[Resource]:
+    order = record.order
+    return [
+        Resource(name=f"dataset:{order.dataset.name}", sha256=order.dataset.digest),
+        Resource(name="image-config", sha256=order.image.config_digest.removeprefix("sha256:")),
+        Resource(name="launch-profile", sha256=order.profile.digest()),
+        Resource(name="seccomp-profile", sha256=order.profile.seccomp_sha256),
+    ]
+
+
+def _resource(store: EvidenceStore, name: str, data: bytes) -> Resource:
+    return Resource(name=name, sha256=store.put(data), media_type=_JSON)
+
+
+def _strings(value: object) -> Json:
+    """Return a JSON value with every number as text, so that it has one canonical spelling."""
+    if isinstance(value, Mapping):
+        return {str(key): _strings(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strings(item) for item in value]
+    return value if isinstance(value, str | bool) or value is None else str(value)
+
+
+def runner_environment(engine: Mapping[str, str]) -> dict[str, Json]:
+    """Return what every session of a campaign says about where it ran."""
+    return {"runnerVersion": __version__, "engine": dict(engine)}

@@ -1,0 +1,166 @@
+"""What a person sees while a campaign runs: a live table on a terminal, plain lines elsewhere.
+
+The view only reads: the pipeline writes plain attributes of `Status`, and a thread redraws twice a second, so that the
+inner loop of a run never waits for a screen.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+REDRAW_PERIOD_S = 0.5  # twice a second: legible, and a redraw costs a few milliseconds
+
+
+@dataclass(slots=True)
+class Status:
+    """Where the campaign stands; written by the pipeline, read by the view.
+
+    `total` is the number of queries of the run under way; how many of them are done is in the view's `progress`.
+    """
+
+    campaign: str = ""
+    cell: str = ""
+    session: int = 0
+    sessions: int = 0
+    stage: str = "starting"
+    run: int = 0
+    runs: int = 0
+    total: int = 0
+    run_started: float = 0.0
+    started: float = 0.0
+    last_run_s: float = 0.0
+
+
+class Counter(Protocol):
+    """How many queries are done; the load generator counts, the view reads."""
+
+    done: int
+
+
+class View:
+    """What the pipeline tells a person; the two kinds differ in how they show it."""
+
+    def __init__(self, progress: Counter) -> None:
+        self.status = Status(started=time.monotonic())
+        self.progress = progress
+
+    def session_begins(self, number: int, of: int, cell: str) -> None:
+        """Say which session of how many begins, over which cell."""
+        self.status.session, self.status.sessions, self.status.cell = number, of, cell
+        self.status.run = self.status.total = 0
+        self.status.run_started = 0.0
+
+    def run_begins(self, run: int, runs: int, queries: int) -> None:
+        """Say which run begins; its idle baseline comes first."""
+        self.status.run, self.status.runs, self.status.total = run, runs, queries
+        self.status.run_started, self.progress.done = 0.0, 0
+        self.stage(f"run {run} of {runs}: idle baseline, then {queries} queries")
+
+    def window_opens(self) -> None:
+        """Say that the metered window is open; nothing is printed, so that nothing is disturbed."""
+        self.status.run_started = time.monotonic()
+
+    def run_ended(self, seconds: float) -> None:
+        """Say how long a run took with its idle baseline."""
+        self.status.last_run_s = seconds
+
+    def stage(self, text: str) -> None:
+        """Say what begins now."""
+        self.status.stage = text
+
+    def note(self, text: str) -> None:
+        """Say something worth keeping on the screen."""
+
+
+class PlainView(View):
+    """One line per stage, for logs and pipes."""
+
+    def __init__(self, stream: TextIO, progress: Counter) -> None:
+        super().__init__(progress)
+        self._stream = stream
+
+    def stage(self, text: str) -> None:
+        """Print the stage with its cell."""
+        super().stage(text)
+        where = f"[{self.status.session}/{self.status.sessions}] {self.status.cell}: " if self.status.cell else ""
+        print(where + text, file=self._stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print the line."""
+        print(text, file=self._stream, flush=True)
+
+
+class LiveView(View):
+    """A live table; `watts` is asked at every redraw and returns text that carries its own kind."""
+
+    def __init__(self, console: Console, watts: Callable[[], str], progress: Counter) -> None:
+        super().__init__(progress)
+        self._console = console
+        self._watts = watts
+        self._stop = threading.Event()
+
+    def note(self, text: str) -> None:
+        """Print a line above the table."""
+        self._console.print(text, highlight=False)
+
+    @contextmanager
+    def running(self) -> Iterator[LiveView]:
+        """Redraw until the block ends."""
+        with Live(self._table(), console=self._console, auto_refresh=False, transient=True) as live:
+            thread = threading.Thread(target=self._redraw, args=(live,), name="jouleseal-view", daemon=True)
+            thread.start()
+            try:
+                yield self
+            finally:
+                self._stop.set()
+                thread.join()
+
+    def _redraw(self, live: Live) -> None:
+        while not self._stop.wait(REDRAW_PERIOD_S):
+            live.update(self._table(), refresh=True)
+
+    def _table(self) -> Table:
+        status, done = self.status, self.progress.done
+        elapsed = max(time.monotonic() - status.run_started, 1e-9) if status.run_started else 0.0
+        table = Table.grid(padding=(0, 2))
+        table.add_row("campaign", Text(status.campaign))
+        table.add_row("session", Text(f"{status.session} of {status.sessions}   {status.cell}"))
+        table.add_row("stage", Text(status.stage))
+        table.add_row("run", Text(f"{status.run} of {status.runs}"))
+        table.add_row("queries", ProgressBar(total=max(status.total, 1), completed=done, width=40))
+        rate = f"{done / elapsed:,.0f} queries/s" if elapsed and done else "-"
+        table.add_row("rate", Text(rate))
+        table.add_row("power now", Text(self._watts()))
+        table.add_row("time left", Text(_time_left(status)))
+        return table
+
+
+@contextmanager
+def view_for(watts: Callable[[], str], progress: Counter, *, quiet: bool) -> Iterator[View]:
+    """Return the live table where standard error is a terminal, plain lines elsewhere; `quiet` keeps to plain lines."""
+    if sys.stderr.isatty() and not quiet:
+        with LiveView(Console(stderr=True), watts, progress).running() as view:
+            yield view
+    else:
+        yield PlainView(sys.stderr, progress)
+
+
+def _time_left(status: Status) -> str:
+    """Return the time left from the length of finished sessions and runs, or a dash before the first run has ended."""
+    if not status.last_run_s:
+        return "-"
+    runs_left = status.runs - status.run + 1 + (status.sessions - status.session) * status.runs
+    left = int(runs_left * status.last_run_s)
+    return f"about {left // 60} min {left % 60:02d} s"

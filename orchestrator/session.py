@@ -1,0 +1,294 @@
+"""One session: a fresh sandbox, one cell, all its runs, metered from outside; or the reason why not.
+
+Life of a session (the corridor knows the rooms; the rooms do not know each other):
+ 1. The sampler starts, before the sandbox exists.
+ 2. The sandbox is launched under the profile, read back, compared; the sampler attaches to its control group.
+ 3. The socket is opened without following anything, and it is the sandbox's own.
+ 4. Health, Describe, Load: each has a deadline and an error code.
+ 5. Warm-up, on points outside the dataset.
+ 6. For each run: requests are serialised, an idle window is metered, then the run's window, in which the driver only
+    sends, receives, reads the clock and appends; answers are parsed and judged after it closes.
+ 7. A last idle window, Unload, the sandbox and its volumes go, the sampler closes its record.
+
+Whatever happens, the sandbox and its volumes are gone afterwards and what was finished is kept. Stopping is safe at any
+moment of 1 to 7 (`Interrupts.allowed`); the tidying runs outside of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.drive import codec, loadgen
+from orchestrator.drive.endpoint import Endpoint
+from orchestrator.evaluate import commitment, quality
+from orchestrator.interrupt import Interrupts
+from orchestrator.launch.engine import DockerEngine
+from orchestrator.launch.profile import LaunchProfile
+from orchestrator.launch.sandbox import Sandbox
+from orchestrator.live import View
+from orchestrator.meter.client import Sampler
+from orchestrator.meter.interface import SamplerConfig, SandboxTarget
+from protocol.errors import InvalidMeasurement, JoulesealError, ProtocolViolation, RigError, SubmissionError
+from protocol.methodology import order
+from protocol.methodology.dataset import Dataset
+from protocol.methodology.scenario import IDLE_WINDOW_NS, WARM_UP_QUERIES
+from protocol.methodology.tasks import REGISTRY, TaskSpec
+from protocol.methodology.timeline import QueryRecord
+from protocol.samples import Point
+from protocol.submission import Cell, SealedImage
+from protocol.units import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long a container may take, in seconds. A vendor reads the same numbers in docs/vendor.md."""
+
+    start_s: float = 60.0  # from launch to its socket accepting: large images unpack slowly on a cold disk
+    health_s: float = 120.0  # from the socket to the first SERVING
+    describe_s: float = 5.0  # static facts, promised under 1 s
+    load_s: float = 1800.0  # weights of hundreds of gigabytes from a local disk
+    unload_s: float = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """What a session needs of this machine: the doors, opened once, and where to write.
+
+    `sampler` is the one of the session under way, for whoever shows its power.
+    """
+
+    engine: DockerEngine
+    interrupts: Interrupts
+    view: View
+    work: Path
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    sampler_config: SamplerConfig = field(default_factory=SamplerConfig)
+    progress: loadgen.Progress = field(default_factory=loadgen.Progress)
+    sampler: Sampler | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOrder:
+    """What one session is to do: one cell of one image, under one profile, with the nonce of its witnessed intent."""
+
+    session_id: str
+    cell: Cell
+    image: SealedImage
+    profile: LaunchProfile
+    cpus: int
+    dataset: Dataset
+    nonce: bytes
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The registry's row of the cell's task."""
+        return REGISTRY[self.cell.task]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points that every run asks: all of the dataset, or its first ones in a shortened session."""
+        return self.dataset.points[: self.cell.points]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """One run after its window closed: its queries, its quality, and the commitment to its answers."""
+
+    run: int
+    records: tuple[QueryRecord, ...]
+    quality: quality.Quality
+    commitment: commitment.Commitment
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionRecord:
+    """What a session leaves: `error` is None where it ran to its end.
+
+    `trace` is the meter's record, None where there is none; `inspect` is the sandbox as it was read back.
+    """
+
+    order: SessionOrder
+    started: datetime
+    finished: datetime
+    error: JoulesealError | None = None
+    runs: list[FinishedRun] = field(default_factory=list)
+    trace: bytes | None = None
+    inspect: dict[str, object] | None = None
+    description: dict[str, str] = field(default_factory=dict)
+    secret: bytes = field(default_factory=commitment.new_secret)
+
+
+def conduct(bench: Bench, session: SessionOrder) -> SessionRecord:
+    """Run a session to its end or to its first error, which is kept in the record's `error` and not raised."""
+    now = datetime.now(UTC)
+    record = SessionRecord(order=session, started=now, finished=now)
+    trace_path = bench.work / f"{session.session_id}.trace"
+    try:
+        with ExitStack() as stack:
+            try:
+                with bench.interrupts.allowed():
+                    _Conversation(bench, session, record, stack).hold(trace_path)
+            except (SubmissionError, RigError, InvalidMeasurement) as error:
+                record.error = error
+    except (RigError, InvalidMeasurement) as error:  # from the tidying: the engine or the sampler at the very end
+        record.error = record.error or error
+    bench.sampler = None
+    record.trace = trace_path.read_bytes() if trace_path.exists() else None
+    trace_path.unlink(missing_ok=True)
+    record.finished = datetime.now(UTC)
+    return record
+
+
+@contextmanager
+def conversation(bench: Bench, session: SessionOrder, sandbox: Sandbox) -> Iterator[Endpoint]:
+    """Open the sandbox's own socket and wait for health; closes the endpoint and the descriptor afterwards.
+
+    Raises START_TIMEOUT and its kin, SealBroken for a socket that is not the sandbox's, HEALTH_TIMEOUT.
+    """
+    with ExitStack() as stack:
+        socket_fd = sandbox.open_socket(bench.deadlines.start_s)
+        stack.callback(os.close, socket_fd)
+        endpoint = Endpoint.connect(socket_fd, session.spec, session.cell.scenario.batch)
+        stack.callback(endpoint.close)
+        endpoint.wait_healthy(bench.deadlines.health_s, lambda: _require_alive(sandbox))
+        yield endpoint
+
+
+def require_offer(endpoint: Endpoint, cell: Cell, timeout_s: float) -> dict[str, str]:
+    """Ask for the static facts; returns those that go into the evidence. Raises CELL_NOT_OFFERED."""
+    facts = endpoint.describe(timeout_s)
+    batch = cell.scenario.batch
+    offered = any(cell.precision in support.precisions for support in facts.tasks if support.task is cell.task)
+    if not offered or facts.max_batch < batch:
+        raise ProtocolViolation(
+            code="CELL_NOT_OFFERED",
+            observed=f"Describe does not offer {cell.task.value} at {cell.precision.value} in batches of {batch}",
+            expected="every task, precision and batch of the submission",
+            hint="add it to what describe() returns, or take it out of submission.yaml",
+        )
+    return {
+        "model": facts.model,
+        "modelVersion": facts.model_version,
+        "engine": facts.engine,
+        "engineVersion": facts.engine_version,
+    }
+
+
+def ask(
+    endpoint: Endpoint,
+    session: SessionOrder,
+    points: Sequence[Point],
+    metered: Callable[[Callable[[], loadgen.RunRecord]], loadgen.RunRecord] = lambda drive: drive(),
+    progress: loadgen.Progress | None = None,
+) -> loadgen.RunRecord:
+    """Ask points once, in the order given; `metered` is handed the driving and puts a window around it."""
+    batch = session.cell.scenario.batch
+    requests = codec.encode_requests(points, batch)
+    sizes = [min(batch, len(points) - start) for start in range(0, len(points), batch)]
+    deadlines = [size * session.spec.sample_deadline_ns for size in sizes]
+    exchange = endpoint.open_exchange()
+    try:
+        return metered(lambda: loadgen.drive_pass(exchange, requests, sizes, deadlines, progress=progress))
+    finally:
+        exchange.close()
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """One session under way: the rooms that it has opened are on the stack, what it has finished is in the record."""
+
+    bench: Bench
+    session: SessionOrder
+    record: SessionRecord
+    stack: ExitStack
+
+    def hold(self, trace_path: Path) -> None:
+        self.bench.view.stage("starting the sampler")
+        sampler = self.stack.enter_context(Sampler.start(trace_path, self.bench.sampler_config))
+        self.stack.callback(sampler.stop)
+        self.bench.sampler = sampler
+        self.bench.view.stage("launching the sandbox")
+        sandbox = self.bench.engine.launch(self.session.image, self.session.profile, self.session.session_id)
+        self.stack.callback(sandbox.destroy)
+        try:
+            self._with(sampler, sandbox)
+        except (ProtocolViolation, InvalidMeasurement, RigError) as error:
+            # The wire only sees that nobody answers any more; whether the container ended, the engine knows.
+            ended = None if isinstance(error, InvalidMeasurement) else sandbox.failure()
+            if ended is None:
+                raise
+            raise ended from error
+
+    def _with(self, sampler: Sampler, sandbox: Sandbox) -> None:
+        self.record.inspect = sandbox.inspect()
+        sampler.attach(
+            SandboxTarget(
+                container_id=sandbox.container_id,
+                init_pid=sandbox.init_pid,
+                cgroup_dirs=sandbox.cgroup_dirs,
+                cpus_milli=self.session.cpus * 1000,
+            )
+        )
+        cell, deadlines = self.session.cell, self.bench.deadlines
+        self.bench.view.stage("waiting for the model's server")
+        with conversation(self.bench, self.session, sandbox) as endpoint:
+            self.record.description = require_offer(endpoint, cell, deadlines.describe_s)
+            self.bench.view.stage("loading the model")
+            endpoint.load(cell.task, cell.precision, cell.scenario.batch, deadlines.load_s)
+            self.bench.view.stage("warming up")
+            self._warm_up(endpoint)
+            for run in range(1, cell.runs + 1):
+                self.record.runs.append(self._run(sampler, endpoint, run))
+            self.bench.view.stage("last idle baseline")
+            _idle(sampler, cell.runs)
+            endpoint.unload(deadlines.unload_s)
+
+    def _warm_up(self, endpoint: Endpoint) -> None:
+        pool, batch = self.session.dataset.warm_up, self.session.cell.scenario.batch
+        points = [pool[i % len(pool)] for i in range(WARM_UP_QUERIES * batch)]
+        codec.decode_responses(ask(endpoint, self.session, points).responses, points, self.session.spec, batch)
+
+    def _run(self, sampler: Sampler, endpoint: Endpoint, run: int) -> FinishedRun:
+        session, view = self.session, self.bench.view
+        began = time.monotonic()
+        points = [session.points[i] for i in order.run_order(session.nonce, run, len(session.points))]
+        view.run_begins(run, session.cell.runs, -(-len(points) // session.cell.scenario.batch))
+        _idle(sampler, run - 1)
+
+        def metered(drive: Callable[[], loadgen.RunRecord]) -> loadgen.RunRecord:
+            sampler.open_window(f"run-{run}")
+            view.window_opens()
+            passed = drive()
+            sampler.close_window()
+            return passed
+
+        passed = ask(endpoint, session, points, metered, self.bench.progress)
+        answers = codec.decode_responses(passed.responses, points, session.spec, session.cell.scenario.batch)
+        found = quality.score(session.spec, points, answers)
+        quality.gate(session.spec, found)
+        sampler.check()
+        committed = commitment.commit(
+            self.record.secret,
+            run,
+            {point.index: codec.encode_answer(answer) for point, answer in zip(points, answers, strict=True)},
+        )
+        view.run_ended(time.monotonic() - began)
+        return FinishedRun(run=run, records=passed.queries, quality=found, commitment=committed)
+
+
+def _require_alive(sandbox: Sandbox) -> None:
+    failure = sandbox.failure()
+    if failure is not None:
+        raise failure
+
+
+def _idle(sampler: Sampler, number: int) -> None:
+    sampler.open_window(f"idle-{number}")
+    time.sleep(IDLE_WINDOW_NS / NS_PER_S)
+    sampler.close_window()
