@@ -102,18 +102,29 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     # Imports inside, so that `--help` answers without loading the engine, the wire or the metric libraries.
     match arguments.command:
         case "new":
-            from orchestrator.commands.new import run  # noqa: PLC0415
+            from orchestrator.commands import new  # noqa: PLC0415
+
+            return new.run(arguments)
         case "check":
-            from orchestrator.commands.check import run  # noqa: PLC0415
+            from orchestrator.commands import check  # noqa: PLC0415
+
+            return check.run(arguments)
         case "init":
-            from orchestrator.commands.init import run  # noqa: PLC0415
+            from orchestrator.commands import init  # noqa: PLC0415
+
+            return init.run(arguments)
         case "doctor":
-            from orchestrator.commands.doctor import run  # noqa: PLC0415
+            from orchestrator.commands import doctor  # noqa: PLC0415
+
+            return doctor.run(arguments)
         case "label":
-            from orchestrator.commands.label import run  # noqa: PLC0415
+            from orchestrator.commands import label  # noqa: PLC0415
+
+            return label.run(arguments)
         case _:
-            from orchestrator.commands.run import run  # noqa: PLC0415
-    return run(arguments)
+            from orchestrator.commands import run  # noqa: PLC0415
+
+            return run.run(arguments)
 
 
 def _positive(text: str) -> int:
