@@ -59,7 +59,7 @@ def parse_tile_path(path: str) -> TileRef:
     number = int(match[2].replace("x", "").replace("/", ""))
     level = ENTRIES if match[1] == "entries" else int(match[1])
     ref = TileRef(level, number, int(match[3] or TILE_WIDTH))
-    if ref.to_path() != path:
+    if ref.width > TILE_WIDTH or ref.to_path() != path:
         raise _bad(path, "another spelling of a path", ref.to_path()[:80])
     return ref
 
