@@ -1,5 +1,6 @@
 """The sandbox's own use of the machine, read from outside it: CPU time, memory, block I/O and processes of its cgroup.
 
+Every figure is of the group and all groups below it, so a session's parent group may stand for its sandbox's own.
 Version 1 and version 2 are both read; on a hybrid host the finer clock wins (v1's `cpuacct.usage` counts nanoseconds,
 v2's `cpu.stat` microseconds of the same time). CPU time and memory are needed; block I/O and processes may be absent.
 """
@@ -23,6 +24,9 @@ HOST_COLUMNS = (MEMORY, MEMORY_PEAK, BLOCK_IO, PIDS)
 CLOCK_V1 = "cpuacct.usage"
 CLOCK_V2 = "cpu.stat usage_usec"
 
+IO_V1_TREE = "blkio.throttle.io_service_bytes_recursive"  # v1 counts a group's children nowhere else
+IO_V1 = "blkio.throttle.io_service_bytes"
+
 
 class CgroupInstrument:
     """Reads one sandbox's cgroup. `clock` names the file that the CPU time comes from."""
@@ -37,7 +41,7 @@ class CgroupInstrument:
         self._cpu_v2 = None if self._cpu_v1 else _first(dirs, {"unified": "cpu.stat"})
         self._memory = _first(dirs, {"memory": "memory.usage_in_bytes", "unified": "memory.current"})
         self._peak = _first(dirs, {"memory": "memory.max_usage_in_bytes", "unified": "memory.peak"})
-        self._io_v1 = _first(dirs, {"blkio": "blkio.throttle.io_service_bytes"})
+        self._io_v1 = _first(dirs, {"blkio": IO_V1_TREE}) or _first(dirs, {"blkio": IO_V1})
         self._io_v2 = None if self._io_v1 else _first(dirs, {"unified": "io.stat"})
         self._pids = _first(dirs, {"pids": "pids.current", "unified": "pids.current"})
         self.clock = CLOCK_V1 if self._cpu_v1 else CLOCK_V2

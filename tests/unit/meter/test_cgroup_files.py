@@ -75,6 +75,13 @@ def test_io_of_several_disks_is_summed_in_both_versions(disks) -> None:
     assert block_bytes_v1((v1 + "Total 1\n").encode()) == block_bytes_v2(v2.encode()) == expected
 
 
+def test_io_of_the_groups_below_is_counted_where_v1_counts_it(cgroup) -> None:
+    cgroup.write("blkio", "blkio.throttle.io_service_bytes_recursive", "8:0 Read 100\n8:0 Write 11\nTotal 111\n")
+    instrument = CgroupInstrument(cgroup.only("cpuacct", "memory", "blkio"))
+    assert instrument.read_host()[2] == 111
+    instrument.close()
+
+
 def test_cpu_stat_without_usage_is_not_zero() -> None:
     with pytest.raises(MeterUnavailable):
         usage_v2(b"user_usec 1\nsystem_usec 2\n")
