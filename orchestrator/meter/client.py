@@ -2,7 +2,7 @@
 
 The process runs in a session of its own (Ctrl-C does not reach it) and ends when its standard input does, so that it
 ends its record even when the orchestrator is killed. Every answer has a deadline; a sampler that does not answer, or
-whose beats have stopped, is killed and the session is void.
+whose beats have stopped, is killed and the session is void. One question is asked at a time, from whichever thread.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class Sampler:
         self._path = record_path
         self._complaints = complaints
         self._pending = b""
-        self._answers: list[list[Any]] = []
+        self._asked = 1  # the start is the first question
+        self._answered = 0
+        self._last: list[Any] = []
+        self._failure: list[Any] | None = None
+        self._talking = threading.Lock()
         self._last_beat_ns = time.monotonic_ns()
         self._cpus_milli: int | None = None
         self._header: dict[str, Any] = {}
@@ -114,8 +118,9 @@ class Sampler:
 
     def check(self) -> None:
         """Raise MeterUnavailable if the sampler has ended or its beats have stopped; costs no question."""
-        while select.select([self._said], [], [], 0)[0]:
-            self._read()
+        with self._talking:
+            while not self._closed and select.select([self._said], [], [], 0)[0]:
+                self._read()
         if time.monotonic_ns() - self._last_beat_ns > BEAT_TIMEOUT_NS:
             raise self._gone("SAMPLER_SILENT", "the sampler's beats have stopped")
 
@@ -151,24 +156,27 @@ class Sampler:
         )
 
     def _ask(self, *command: object) -> Any:  # noqa: ANN401 - JSON
-        stdin = self._process.stdin
-        if self._closed or stdin is None:
-            raise self._gone("SAMPLER_ENDED", "the sampler was already stopped")
-        try:
-            stdin.write(json.dumps(command).encode() + b"\n")
-            stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended; what it said last is read below, and says why
-        return self._answer(str(command[0]), ANSWER_TIMEOUT_S)[1]
+        with self._talking:
+            stdin = self._process.stdin
+            if self._closed or stdin is None:
+                raise self._gone("SAMPLER_ENDED", "the sampler was already stopped")
+            try:
+                stdin.write(json.dumps(command).encode() + b"\n")
+                stdin.flush()
+            except BrokenPipeError:
+                pass  # it has ended; what it said last is read below, and says why
+            self._asked += 1
+            return self._answer(str(command[0]), ANSWER_TIMEOUT_S)[1]
 
     def _answer(self, question: str, timeout_s: float) -> list[Any]:
+        """Wait for the answer to the last question; those to questions that were given up (Ctrl-C) are let go."""
         deadline = time.monotonic() + timeout_s
-        while not self._answers:
+        while self._answered < self._asked and self._failure is None:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._said], [], [], left)[0]:
                 raise self._gone("SAMPLER_SILENT", f"no answer to {question!r} within {timeout_s:g} s")
             self._read()
-        answer = self._answers.pop(0)
+        answer = self._failure or self._last
         if answer[0] == "error":
             raise _refused(answer[1], answer[2])
         return answer
@@ -182,8 +190,11 @@ class Sampler:
         for line in lines:
             said = json.loads(line)
             self._last_beat_ns = time.monotonic_ns()
-            if said[0] != "beat":
-                self._answers.append(said)
+            if said[0] == "error" and self._answered == self._asked:
+                self._failure = said  # unasked: the record cannot be written any more
+            elif said[0] != "beat":
+                self._answered += 1
+                self._last = said
 
     def _gone(self, code: str, observed: str) -> MeterUnavailable:
         words = ""

@@ -12,6 +12,7 @@
  *   pid N           a compute process on the device                         (default none)
  *   error N         every call about the device answers this NVML code      (15: lost, 3: not supported, ...)
  *   error_83 N, error_185 N, error_186 N    the same for one field
+ *   hang_ms N       every call about the device takes this long
  *   frozen N        the counter stands still at this many mJ
  *   reset_ns N      the counter begins again from 0 at this CLOCK_MONOTONIC
  */
@@ -118,7 +119,11 @@ static int64_t counter_mj(void) {
 }
 
 static int enter(void *device) {
+    struct timespec pause;
     load();
+    pause.tv_sec = number("hang_ms", 0) / 1000;
+    pause.tv_nsec = number("hang_ms", 0) % 1000 * 1000000;
+    nanosleep(&pause, NULL);
     return device == DEVICE ? (int)number("error", SUCCESS) : INVALID_ARGUMENT;
 }
 

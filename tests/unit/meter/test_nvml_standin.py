@@ -178,6 +178,17 @@ def test_a_frozen_counter_is_no_energy_figure(tmp_path, config, cgroup, device: 
     assert caught.value.code == "WINDOW_TOO_SHORT"
 
 
+def test_a_driver_that_hangs_leaves_a_gap_that_voids(tmp_path, config, cgroup, device: Device) -> None:
+    def hang() -> None:
+        device.set(hang_ms=100)
+        time.sleep(0.3)
+        device.set(hang_ms=0)
+
+    trace = session(tmp_path / "r", config, cgroup, hang)
+    assert trace.misses
+    assert void(trace) == "TRACE_GAP"
+
+
 def test_throttling_in_a_run_voids_it(tmp_path, config, cgroup, device: Device) -> None:
     assert void(session(tmp_path / "r", config, cgroup, lambda: device.set(reasons="0x40"))) == "THROTTLED"
 

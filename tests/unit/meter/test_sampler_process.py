@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -143,6 +144,46 @@ def test_the_live_view_is_typed(tmp_path, config, cgroup) -> None:
         assert isinstance(live.channels["storage"], Unmeasured)
         assert live.watts == cpu.watts + live.channels["dram"].watts
         sampler.check()
+
+
+def test_a_screen_and_a_session_may_ask_at_the_same_time(tmp_path, config, cgroup) -> None:
+    with Sampler.start(tmp_path / "r", config) as sampler:
+        sampler.attach(cgroup.target())
+        ended = threading.Event()
+        seen: list[LiveReading] = []
+
+        def watch() -> None:
+            while not ended.is_set():
+                seen.append(sampler.latest())
+                sampler.check()
+
+        screen = threading.Thread(target=watch)
+        screen.start()
+        marks = [mark for k in range(20) for mark in (sampler.open_window(f"run-{k}"), sampler.close_window())]
+        ended.set()
+        screen.join()
+        sampler.stop()
+    trace = parsed(tmp_path / "r")
+    assert marks == sorted(marks)
+    assert [(w.open_ns, w.close_ns) for w in trace.windows] == list(zip(marks[::2], marks[1::2], strict=True))
+    assert seen
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(tmp_path, config, cgroup, monkeypatch) -> None:
+    with Sampler.start(tmp_path / "r", config) as sampler:
+        sampler.attach(cgroup.target())
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(sampler, "_answer", interrupted)
+            sampler.open_window("run-1")
+        closed = sampler.close_window()
+        digest = sampler.stop()
+    trace = parsed(tmp_path / "r")
+    assert trace.windows[0].close_ns == closed
+    assert trace.digest == digest.digest
 
 
 def test_commands_out_of_turn_are_refused_and_do_no_harm(tmp_path, config, cgroup) -> None:
