@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from records import MS, S, Scene, cpu_sources, source, steady_world
 
@@ -32,6 +34,7 @@ def test_a_record_of_nothing_is_void() -> None:
 
 def test_a_suspend_is_seen_on_the_boot_clock() -> None:
     assert verdict(Scene(asleep=51 * MS)) == "SUSPENDED"
+    assert verdict(Scene(asleep=-51 * MS)) == "SUSPENDED"  # no clock does this: two machines' anchors
     validate(Scene(asleep=50 * MS).trace())
 
 
@@ -39,6 +42,31 @@ def test_a_suspend_is_seen_on_the_boot_clock() -> None:
 def test_a_step_of_the_wall_clock_is_seen(step: int) -> None:
     assert verdict(Scene(realtime_step=step)) == "CLOCK_STEPPED"
     validate(Scene(realtime_step=49 * MS).trace())
+
+
+def test_windows_lie_between_the_anchors() -> None:
+    trace = Scene().trace()
+    late = replace(trace, anchor_start=replace(trace.anchor_start, monotonic_ns=trace.windows[0].open_ns + 1))
+    early = replace(trace, anchor_end=replace(trace.anchor_end, monotonic_ns=trace.windows[-1].close_ns - 1))
+    for moved in (late, early):
+        shift = moved.anchor_start.monotonic_ns - trace.anchor_start.monotonic_ns
+        shift_end = moved.anchor_end.monotonic_ns - trace.anchor_end.monotonic_ns
+        forged = replace(
+            moved,
+            anchor_start=replace(
+                moved.anchor_start,
+                realtime_ns=moved.anchor_start.realtime_ns + shift,
+                boottime_ns=moved.anchor_start.boottime_ns + shift,
+            ),
+            anchor_end=replace(
+                moved.anchor_end,
+                realtime_ns=moved.anchor_end.realtime_ns + shift_end,
+                boottime_ns=moved.anchor_end.boottime_ns + shift_end,
+            ),
+        )
+        with pytest.raises(InvalidMeasurement) as caught:
+            validate(forged)
+        assert caught.value.code == "ANCHOR_OUTSIDE"
 
 
 @pytest.mark.parametrize(("silent_from", "silent_to"), [(4_000, 4_301), (4_950, 5_350), (7_000, 9_000)])

@@ -121,7 +121,8 @@ def test_lines_cannot_be_dropped_swapped_or_added() -> None:
         (b'["m",1000000000,"open","idle-0"]', b'["m",1000000001,"open","idle-0"]'),  # a mark without its readings
         (b'["m",6000000000,"close","run-1"]\n', b""),  # a window that is never closed
         (b'["m",3000000000,"close","idle-0"]\n', b""),  # a window inside another
-        (b'"open","idle-1"', b'"open","run-1"'),  # a name used twice
+        (b'"open","idle-1"', b'"open","run-1"'),  # closed by another name
+        (b'"open","run-1"]\n', b'"open","run-1"]\n["m",4000000000,"close","run-1"]\n'),  # a window of no length
         (b'"cpus_milli":1000', b'"cpus_milli":0'),
         (b'"period_ns":100000000', b'"period_ns":0'),
         (b'"clock_ticks":100', b'"clock_ticks":"100"'),
@@ -137,6 +138,11 @@ def test_lines_cannot_be_dropped_swapped_or_added() -> None:
 )
 def test_a_forger_who_can_rechain_still_cannot_break_the_grammar(old: bytes, new: bytes) -> None:
     assert refused(edited(old, new)) == "TRACE_MALFORMED"
+
+
+def test_a_name_is_used_once() -> None:
+    lines = DATA.replace(b'"idle-1"', b'"idle-0"').splitlines(keepends=True)
+    assert refused(rechained(lines)) == "TRACE_MALFORMED"
 
 
 def test_nothing_follows_the_end() -> None:
