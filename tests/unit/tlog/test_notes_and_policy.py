@@ -45,7 +45,10 @@ def test_a_note_is_read_as_it_was_written_and_says_who_signed():
 def test_a_golden_note_that_was_signed_elsewhere():
     """The example of the C2SP signed-note specification: Ed25519, by the key PeterNeumann."""
     text = b"If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
-    line = "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+    line = (
+        "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZIn"
+        "NIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+    )
     name, kind, key = parse_vkey("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
     assert (name, kind) == ("PeterNeumann", 1)
     note = parse_note(text + b"\n" + line.encode())

@@ -1,0 +1,63 @@
+"""docs/manifest.md says what the readers do: its tables have exactly their fields, and they read its examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from protocol.attestation.predicates import read_predicate
+from protocol.attestation.statement import PREDICATE_NAMES, Statement, predicate_type
+from tests.unit.attestation import statements
+
+PAGE = (Path(__file__).parents[3] / "docs/manifest.md").read_text(encoding="utf-8")
+OPEN = {"figures", "environment", "sources", "recomputed", "committed"}
+
+
+def section(name: str) -> str:
+    return PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+
+def table(text: str) -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE))
+
+
+def example(name: str):
+    return json.loads(re.search(r"```json\n(.*?)```", section(name), re.DOTALL)[1])
+
+
+def paths(value, prefix="") -> set[str]:
+    """Return the paths of a predicate's fields, as the tables write them; open objects are one field."""
+    found = set()
+    for key, inner in value.items():
+        path = f"{prefix}{key}"
+        if isinstance(inner, dict) and key not in OPEN:
+            found |= paths(inner, path + ".")
+        elif isinstance(inner, list):
+            for item in inner:
+                found |= paths(item, path + "[].") if isinstance(item, dict) else {path + "[]"}
+        else:
+            found.add(path)
+    return found
+
+
+@pytest.mark.parametrize("name", PREDICATE_NAMES)
+def test_the_tables_have_exactly_the_fields_of_the_predicate(name):
+    rows = table(section(name)) | table(section("What all four share"))
+    written = paths(example(name))
+    if name == "session-outcome":
+        written |= paths({"runner": statements.RUNNER, **statements.aborted()})
+    nullable = {row for row in rows if any(other.startswith(row + ".") for other in rows)}
+    optional = {row for row in rows if row.endswith(".mediaType")}
+    assert written - rows == set()
+    unexplained = rows - written - nullable - optional - {"failure.code", "failure.blame"}
+    assert unexplained == set()
+
+
+@pytest.mark.parametrize("name", PREDICATE_NAMES)
+def test_the_examples_are_read_by_the_strict_reader(name):
+    written = Statement(predicate_name=name, subject_sha256=statements.IMAGE, predicate=example(name))
+    assert read_predicate(written).to_json() == example(name)
+    assert f"`{predicate_type(name)}`" in section(name)
