@@ -72,7 +72,7 @@ demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (abo
 
 demo-runner: $(STAMP) images ## The same demo, from the image of Dockerfile.runner
 	@$(SUDO) $(PY) reference_containers/build.py runner
-	@DEMO=$(DEMO)/runner .ci/demo-runner
+	@$(SUDO) .ci/demo-runner $(DEMO)/runner
 
 bench: $(STAMP) images ## Print the tables of docs/benchmarks.md, measured here in one run
 	@$(SUDO) $(PY) benchmarks/run.py
