@@ -138,8 +138,8 @@ class LiveView(View):
         table.add_row("campaign", Text(status.campaign))
         table.add_row("session", Text(f"{status.session} of {status.sessions}   {status.cell}"))
         table.add_row("stage", Text(status.stage))
-        table.add_row("run", Text(f"{status.run} of {status.runs}"))
-        table.add_row("queries", ProgressBar(total=max(status.total, 1), completed=done, width=40))
+        table.add_row("run", Text(f"{status.run} of {status.runs}   {done:,} of {status.total:,} queries"))
+        table.add_row("", ProgressBar(total=max(status.total, 1), completed=done, width=40))
         rate = f"{done / elapsed:,.0f} queries/s" if elapsed and done else "-"
         table.add_row("rate", Text(rate))
         table.add_row("power now", Text(self._watts()))

@@ -35,10 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
         stack.callback(books.close)
         engine = DockerEngine.connect(rig_id=books.registrar.domain.runner.key.key_id[:16])
         stack.callback(engine.close)
-        diagnosis = _fit(engine, arguments.home)
         progress = Progress()
         meter = _PowerNow()
         view = stack.enter_context(view_for(meter.text, progress, quiet=arguments.json))
+        view.stage("examining this machine with a probe container")
+        diagnosis = _fit(engine, arguments.home)
         work = arguments.home / "work"
         make_folder(work, mode=0o700)
         bench = Bench(engine=engine, interrupts=interrupts, view=view, work=work, progress=progress)
