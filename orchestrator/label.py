@@ -18,8 +18,10 @@ import segno
 WIDTH = 480
 _MARGIN = 24
 _LINE = 20
-_ROW = 46
+_ROW = 62
 _QR_SIZE = 116  # at 300 dpi and 45 mm width, one module of the code is 0.4 mm: readable by a phone
+_TITLE_CHARS = 30  # of 24 px text, and
+_VENDOR_CHARS = 32  # of 13 px text beside date and class, in the width between the margins; the title has all of it
 _DARK = "#1a1a1a"
 _GREY = "#595959"  # 7.0:1 on white: WCAG AAA for text
 
@@ -72,8 +74,14 @@ def render(facts: LabelFacts) -> str:
         f'<title id="title">{escape(title)}</title>',
         f'<desc id="desc">{escape(words)} {escape(_standing(facts))}</desc>',
         _border(height, certifiable=facts.certifiable),
-        _text(_MARGIN, 46, facts.model, size=24, weight="bold"),
-        _text(_MARGIN, 68, f"{facts.vendor}   {facts.date}   class {facts.hardware_class}", size=13, fill=_GREY),
+        _text(_MARGIN, 46, _fitting(facts.model, _TITLE_CHARS), size=24, weight="bold"),
+        _text(
+            _MARGIN,
+            68,
+            f"{_fitting(facts.vendor, _VENDOR_CHARS)} · {facts.date} · class {facts.hardware_class}",
+            size=13,
+            fill=_GREY,
+        ),
         _text(WIDTH - _MARGIN, 88, "Wh per 1,000 queries", size=12, fill=_GREY, anchor="end"),
         *(_row(row, 96 + _ROW * number) for number, row in enumerate(facts.rows)),
         _code(facts.statement, _MARGIN, body + _MARGIN),
@@ -81,6 +89,10 @@ def render(facts: LabelFacts) -> str:
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _fitting(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _standing(facts: LabelFacts) -> str:
@@ -103,7 +115,8 @@ def _row(row: LabelRow, top: int) -> str:
         [
             f'<line x1="{_MARGIN}" y1="{top}" x2="{WIDTH - _MARGIN}" y2="{top}" stroke="#bfbfbf"/>',
             _text(_MARGIN, top + 19, row.task, size=15),
-            _text(_MARGIN, top + 36, f"{row.setting}   {row.quality}", size=12, fill=_GREY),
+            _text(_MARGIN, top + 36, row.setting, size=12, fill=_GREY),
+            _text(_MARGIN, top + 53, row.quality, size=12, fill=_GREY),
             _text(WIDTH - _MARGIN, top + 19, f"{row.energy}{interval}", size=17, weight="bold", anchor="end"),
             _text(WIDTH - _MARGIN, top + 36, f"{row.kind} ({row.scope})", size=12, fill=_GREY, anchor="end"),
         ]

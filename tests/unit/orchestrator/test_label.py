@@ -79,3 +79,9 @@ def test_the_code_is_the_result_statement():
 )
 def test_an_energy_has_three_significant_digits(energy, interval, shown):
     assert _rounded(energy, interval) == shown
+
+
+def test_a_long_name_is_cut_in_sight_and_whole_in_the_title():
+    facts = replace(FACTS, model="m" * 128)
+    assert max(len(text) for text in texts(facts)) < 72
+    assert "m" * 128 in render(facts)
