@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,11 +37,12 @@ from protocol.attestation.claims import RunnerLink
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, Envelope, read_envelope, sign
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import Json, dumps, loads_canonical
+from protocol.attestation.moment import format_moment, parse_moment
 from protocol.attestation.nonce import session_nonce
 from protocol.attestation.predicates import CampaignPlan, Predicate, predicate_name, read_predicate
 from protocol.attestation.sigstore_bundle import LogEntry, SigstoreBundle, parse_sigstore_bundle
 from protocol.attestation.statement import Statement, parse_statement
-from protocol.errors import RecordUnsound, Unverifiable, VerificationError
+from protocol.errors import ClockUnsound, RecordUnsound, Unverifiable, VerificationError
 from protocol.tlog.entry import check_entry
 from protocol.tlog.leaf import Leaf, parse_leaf
 from protocol.tlog.merkle import leaf_hash
@@ -78,13 +80,14 @@ class Registrar:
     def __init__(self, domain: Domain, *, clock: Callable[[], int] | None = None, boot_id: str | None = None) -> None:
         self.domain = domain
         self._boot_id = boot_id or read_boot_id()
+        self._clock = clock or _unix_now
         self._folder = domain.home / "statements"
         self._witness = LocalWitness(
             folder=domain.home / "witness",
             key=domain.witness_key,
             signer=domain.witness_signer,
             log=domain.policy.log,
-            clock=clock or _unix_now,
+            clock=self._clock,
         )
         self._log = LogWriter(domain, self._witness)
         self._history: list[Recorded] = []
@@ -144,8 +147,9 @@ class Registrar:
         """Sign, log and witness one statement about an image, and return its place.
 
         `predicate_json` is the predicate without `runner`, which is filled in here (or with it, as `next_link` gives).
-        RecordUnsound UNFIT_STATEMENT for a predicate that the strict reader refuses, OUT_OF_SEQUENCE, or those of the
-        log and the witness; StorageFull. After an error the registrar must be opened again.
+        RecordUnsound UNFIT_STATEMENT for a predicate that the strict reader refuses, OUT_OF_SEQUENCE, KEY_EXPIRED for a
+        plan, or those of the log and the witness; ClockUnsound; StorageFull. After an error of the disk the
+        registrar must be opened again.
         """
         predicate = {"runner": self.next_link().to_json(), **predicate_json}
         statement = Statement(predicate_name=predicate_name, subject_sha256=subject_sha256, predicate=predicate)
@@ -170,7 +174,26 @@ class Registrar:
         if statement.predicate_name not in self.domain.scope.predicate_names:
             raise _unsound("UNFIT_STATEMENT", statement.predicate_name, "a predicate within the key's scope")
         check_next(self._history, predicate)
+        if isinstance(predicate, CampaignPlan):
+            self._check_validity()
         return payload
+
+    def _check_validity(self) -> None:
+        """Refuse to begin a campaign with a key that nobody would accept at this time."""
+        key, now = self.domain.runner, datetime.fromtimestamp(self._clock(), UTC)
+        if now < parse_moment(key.not_before):
+            raise ClockUnsound(
+                observed=f"it is {format_moment(now)}",
+                expected=f"a time after {key.not_before}, when the runner's key was made",
+                hint="set the machine's clock",
+            )
+        if now > parse_moment(key.not_after):
+            raise RecordUnsound(
+                code="KEY_EXPIRED",
+                observed=f"it is {format_moment(now)}",
+                expected=f"a time until {key.not_after}, when the runner's key ends",
+                hint="make a new domain with `jouleseal init` in another folder; what is published stays verifiable",
+            )
 
     def _finish(self, envelope: Envelope) -> Logged:
         """Log a pending statement, write its file, and remember it."""

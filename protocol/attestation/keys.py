@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -117,6 +118,7 @@ def public_key(spki: bytes, algorithm: Algorithm) -> PublicKey:
             raise refuse("KEY_ALGORITHM", observed=type(key).__name__, expected=f"a key for {algorithm.value}")
 
 
+@lru_cache(maxsize=1024)  # a log names few keys, each in every entry
 def _check_ed25519(raw: bytes) -> None:
     if len(raw) != ED25519_KEY_BYTES:
         raise refuse("BAD_KEY", observed=f"{len(raw)} bytes", expected="the 32 bytes of an Ed25519 key")

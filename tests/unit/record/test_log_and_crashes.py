@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.record import store
-from orchestrator.record.registrar import Registrar
+from orchestrator.record.domain import open_domain
 from protocol.errors import RecordUnsound, StorageFull
 from protocol.tlog.checkpoint import parse_checkpoint
 from protocol.tlog.entry import open_checkpoint
@@ -79,7 +79,7 @@ def story(home, notes, said) -> None:
 
 
 def registrar_of(home):
-    return Registrar.open(home)
+    return registrar(open_domain(home))
 
 
 def walk(voice, home, said) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.record.registrar import Registrar
 from protocol.attestation.nonce import session_nonce
-from protocol.errors import RecordUnsound
+from protocol.errors import ClockUnsound, RecordUnsound
 from protocol.tlog.note import parse_note
 from tests.unit.attestation import statements
 from tests.unit.record.record_world import (
     IMAGE,
+    NOW,
     campaign,
     evidence_of,
     new_domain,
@@ -114,6 +116,27 @@ def test_nothing_is_signed_that_our_own_reader_refuses(domain):
         refused("UNFIT_STATEMENT", voice.record, "rating-table", IMAGE, {})
         assert voice.history == ()
     assert not (domain.home / "statements").exists()
+
+
+@pytest.mark.parametrize(
+    ("days", "error", "code"), [(-1, ClockUnsound, "CLOCK_UNSOUND"), (91, RecordUnsound, "KEY_EXPIRED")]
+)
+def test_no_campaign_begins_when_its_key_would_not_be_accepted(domain, days, error, code):
+    at = int(NOW.timestamp()) + days * 86_400
+    with Registrar(domain, clock=lambda: at, boot_id="boot-1") as voice:
+        with pytest.raises(error) as caught:
+            record_plan(voice, evidence_of(domain.home))
+        assert caught.value.code == code
+        assert voice.history == ()
+
+
+def test_a_campaign_that_began_in_time_can_always_be_closed(domain):
+    with registrar(domain) as voice:
+        plan = record_plan(voice, evidence_of(domain.home))
+    late = int(NOW.timestamp()) + 91 * 86_400
+    with Registrar(domain, clock=lambda: late, boot_id="boot-2") as voice:
+        record_result(voice, plan, [])
+        assert voice.open_campaigns() == ()
 
 
 def test_a_predicate_object_may_be_recorded_with_its_link(domain):
