@@ -120,8 +120,8 @@ class VerificationReport:
     """Everything that the verifier found out about one bundle.
 
     `checks` are in the order of the numbered list; a check with several failures has one result for each. `tier` is the
-    highest tier that was fully checked, empty unless verified. `figures` are by campaign and cell, and are empty unless
-    they were recomputed. `root`, `quorum`, `judged_at` and `domain` say under whose eyes, and when, this was so.
+    highest tier that was fully checked. `figures` are by campaign and cell. Tier and figures are empty unless
+    verified. `root`, `quorum` and `judged_at` say under whose eyes, and when, this was so.
     """
 
     checks: tuple[CheckResult, ...]

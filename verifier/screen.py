@@ -68,7 +68,7 @@ def _console() -> Console:
 
 def _show_check(out: Console, result: CheckResult) -> None:
     word, style = _MARKS[result.status]
-    line = Text.assemble((word, style), "  ", (f"{result.check:<14}", "bold"))
+    line = Text.assemble((word, style), "  ", (f"{result.check:<15}", "bold"))
     if result.code:
         line.append(f"{printable(result.code)}")
         out.print(line)

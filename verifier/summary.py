@@ -26,7 +26,7 @@ def summarize(
     figures: Fact[Figures],
     worth: Fact[Worth],
 ) -> VerificationReport:
-    """Return the report; tier, figures and flags are empty unless everything they stand on passed."""
+    """Return the report; tier and figures are empty unless it is verified: no figure stands beside a false claim."""
     checks = tuple(walk.results)
     verified = VerificationReport(checks=checks).verdict is Verdict.VERIFIED
     return VerificationReport(
@@ -34,7 +34,7 @@ def summarize(
         tier=worth.value.tier if verified else "",
         certifiable=worth.value.certifiable if verified else False,
         flags=worth.value.flags if worth.known else (),
-        figures=figures.value if figures.known else {},
+        figures=figures.value if verified else {},
         campaigns={story.campaign: _title(story) for story in stories.value} if stories.known else {},
         signers=_signers(keyring.value, policy.value, signed.value) if signed.known else (),
         root=root,

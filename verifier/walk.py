@@ -126,6 +126,12 @@ class Findings:
             raise ExceptionGroup("several claims are false", self._errors)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as people say it."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
+
+
 def false(code: str, *, observed: str, expected: str, hint: str | None = None) -> VerificationError:
     """Return the error of a claim that is false; without a hint, the auditor is told not to rely on the result."""
     return VerificationError(code=code, observed=observed, expected=expected, hint=hint or DO_NOT_RELY)

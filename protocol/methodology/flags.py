@@ -41,7 +41,7 @@ MEASURED: Final = "measured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFacts:
-    """What a cell's flags depend on: `energy_kind` as in its figures, `quality` the task's metric, None if not stated."""
+    """What a cell's flags depend on; `energy_kind` as in its figures, `quality` the task's metric if it is stated."""
 
     task: str
     energy_kind: str

@@ -24,7 +24,7 @@ from protocol.errors import Unverifiable, VerificationError
 from protocol.methodology.figures import STATISTIC
 from protocol.methodology.scenario import METHOD_VERSION, OFFICIAL_POINTS, OFFICIAL_RUNS, Scenario
 from verifier.facts import Opened, Session, Story
-from verifier.walk import Established, Findings, false
+from verifier.walk import Established, Findings, counted, false
 
 
 def check(ordered: Sequence[Opened[Predicate]]) -> Established[tuple[Story, ...]]:
@@ -39,7 +39,7 @@ def check(ordered: Sequence[Opened[Predicate]]) -> Established[tuple[Story, ...]
     findings.settle()
     sessions = [session for story in stories for session in story.sessions]
     aborted = sum(not session.completed for session in sessions)
-    told = f"{len(stories)} campaigns, {len(sessions)} sessions ({aborted} aborted)"
+    told = f"{counted(len(stories), 'campaign')}, {counted(len(sessions), 'session')} ({aborted} aborted)"
     return Established(stories, f"{told}, every intent with its one outcome, nothing left out")
 
 

@@ -53,15 +53,7 @@ def _check_ends(ordered: Sequence[Opened[Predicate]], findings: Findings) -> Non
 
 def _check_range(ordered: Sequence[Opened[Predicate]], findings: Findings) -> None:
     for before, after in pairwise(ordered):
-        if after.index == before.index:
-            findings.add(
-                false(
-                    "ENTRY_TWICE",
-                    observed=f"{after.path} and {before.path} both open log entry {after.index}",
-                    expected="one statement an entry",
-                )
-            )
-        elif after.index > before.index + 1:
+        if after.index > before.index + 1:
             missing = (
                 f"{before.index + 1}" if after.index == before.index + 2 else f"{before.index + 1} to {after.index - 1}"
             )

@@ -1,4 +1,4 @@
-"""Check 13: every digest that a statement refers to is there, byte for byte, and nothing else is.
+"""Check 13: every digest that a statement refers to is there, byte for byte, and nothing else is; none is used twice.
 
 What is referred to and absent makes the claim false: otherwise deleting a file would turn a failure into a shrug.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from protocol.attestation.bundle import VERIFY_PATH, BundleFiles, evidence_path
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.predicates import VERIFY_TXT, Predicate
-from verifier.facts import Opened, Story
+from verifier.facts import Opened, Session, Story
 from verifier.walk import Established, Findings, false
 
 _LAUNCH_PROFILE = "launch-profile"
@@ -39,6 +39,7 @@ def check(files: BundleFiles, stories: Sequence[Story]) -> Established[dict[str,
     for story in stories:
         _check_verify_txt(files, story, findings)
         _check_profile(story, findings)
+    _check_reuse([session for story in stories for session in story.sessions], findings)
     findings.settle()
     size = sum(len(data) for data in evidence.values())
     return Established(evidence, f"{len(wanted)} files, {size} bytes, each as the statements name it")
@@ -80,3 +81,24 @@ def _check_profile(story: Story, findings: Findings) -> None:
                     expected=f"{planned}, as planned",
                 )
             )
+
+
+def _check_reuse(sessions: Sequence[Session], findings: Findings) -> None:
+    """Two sessions cannot have one meter's record or one timeline: the clock alone tells them apart."""
+    first: dict[str, str] = {}
+    for session in sessions:
+        outcome = session.outcome.predicate
+        own = [
+            *(run.timeline_sha256 for run in outcome.runs),
+            *([outcome.trace_sha256] if outcome.trace_sha256 else []),
+        ]
+        for digest in dict.fromkeys(own):
+            if digest in first:
+                findings.add(
+                    false(
+                        "EVIDENCE_REUSED",
+                        observed=f"{session.outcome.path} and {first[digest]} both refer to {digest}",
+                        expected="a record and timelines of its own for every session",
+                    )
+                )
+            first.setdefault(digest, session.outcome.path)

@@ -13,7 +13,7 @@ from protocol.attestation.nonce import session_nonce
 from protocol.errors import Unverifiable
 from protocol.methodology.order import ORDER_RULE
 from verifier.facts import Session, Story
-from verifier.walk import Established, Findings, false
+from verifier.walk import Established, Findings, counted, false
 
 
 def check(stories: Sequence[Story]) -> Established[tuple[str, ...]]:
@@ -26,7 +26,7 @@ def check(stories: Sequence[Story]) -> Established[tuple[str, ...]]:
     findings.settle()
     nonces = tuple(session.outcome.predicate.nonce for story in stories for session in story.sessions)
     return Established(
-        nonces, f"{len(nonces)} sessions draw their order from their own witnessed intents ({ORDER_RULE})"
+        nonces, f"{counted(len(nonces), 'session')}, the order drawn from the witnessed intent of each ({ORDER_RULE})"
     )
 
 

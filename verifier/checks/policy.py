@@ -7,7 +7,7 @@ from protocol.attestation.digest import sha256_hex
 from protocol.attestation.keyring import Keyring
 from protocol.attestation.keys import PublicKey
 from protocol.tlog.policy import NO_QUORUM, Policy, parse_policy
-from verifier.walk import Established, Findings, false
+from verifier.walk import Established, Findings, counted, false
 
 
 def check(files: BundleFiles, keyring: Keyring) -> Established[Policy]:
@@ -34,9 +34,8 @@ def check(files: BundleFiles, keyring: Keyring) -> Established[Policy]:
             )
         )
     findings.settle()
-    detail = (
-        f"log {policy.log.name}, {len(policy.witnesses)} witnesses, quorum {policy.quorum}, as the keyring names them"
-    )
+    witnesses = counted(len(policy.witnesses), "witness")
+    detail = f"log {policy.log.name}, {witnesses}, quorum {policy.quorum}, as the keyring names them"
     return Established(policy, detail)
 
 

@@ -15,7 +15,7 @@ from protocol.errors import InvalidMeasurement, Unverifiable, VerificationError
 from protocol.methodology.figures import RunFigures, cell_figures, run_figures
 from verifier.facts import Session, Story, Timelines, Traces
 from verifier.report import CellFigures
-from verifier.walk import Established, Findings, false
+from verifier.walk import Established, Findings, counted, false
 
 Figures = dict[str, dict[str, CellFigures]]  # by campaign and cell
 
@@ -34,7 +34,7 @@ def check(stories: Sequence[Story], traces: Traces, timelines: Timelines) -> Est
     cells = sum(len(each) for each in figures.values())
     count = sum(len(figure.recomputed) for each in figures.values() for figure in each.values())
     return Established(
-        figures, f"{count} figures of {cells} cells follow from the samples and timelines of all their runs"
+        figures, f"{count} figures of {counted(cells, 'cell')} follow from the samples and timelines of all their runs"
     )
 
 

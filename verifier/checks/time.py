@@ -15,7 +15,7 @@ from protocol.attestation.moment import parse_moment
 from protocol.methodology.trace import PowerTrace
 from protocol.units import NS_PER_S, NS_PER_US
 from verifier.facts import Session, Story, Traces
-from verifier.walk import Established, Findings, false
+from verifier.walk import Established, Findings, counted, false
 
 CLOCK_ALLOWANCE = timedelta(
     seconds=5
@@ -39,9 +39,8 @@ def check(stories: Sequence[Story], traces: Traces) -> Established[None]:
     sessions = [session for story in stories for session in story.sessions]
     _check_overlap(sessions, traces, findings)
     findings.settle()
-    return Established(
-        None, f"{len(sessions)} sessions, each between its witnessed intent and its witnessed outcome, one at a time"
-    )
+    told = counted(len(sessions), "session")
+    return Established(None, f"{told}, each between its witnessed intent and its witnessed outcome, one at a time")
 
 
 def _check_campaign(story: Story, findings: Findings) -> None:

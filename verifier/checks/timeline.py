@@ -9,7 +9,7 @@ from protocol.errors import VerificationError
 from protocol.methodology.figures import check_shape
 from protocol.methodology.timeline import QueryRecord, unpack
 from verifier.facts import Session, Story, Timelines
-from verifier.walk import Established, Findings, false
+from verifier.walk import Established, Findings, counted, false
 
 
 def check(stories: Sequence[Story], files: dict[str, bytes]) -> Established[Timelines]:
@@ -27,7 +27,7 @@ def check(stories: Sequence[Story], files: dict[str, bytes]) -> Established[Time
     runs = sum(len(session) for session in timelines.values())
     queries = sum(len(records) for session in timelines.values() for records in session)
     return Established(
-        timelines, f"{queries} queries in {runs} runs, each asked once a pass, in lock step, and answered"
+        timelines, f"{queries} queries in {counted(runs, 'run')}, each asked once a pass, in lock step, and answered"
     )
 
 
