@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.affinity import kept_off
 from orchestrator.drive import codec, loadgen
 from orchestrator.drive.endpoint import Endpoint
 from orchestrator.evaluate import commitment, quality
@@ -34,7 +35,14 @@ from orchestrator.launch.sandbox import Sandbox
 from orchestrator.live import View
 from orchestrator.meter.client import Sampler
 from orchestrator.meter.interface import SamplerConfig, SandboxTarget
-from protocol.errors import InvalidMeasurement, JoulesealError, ProtocolViolation, RigError, SubmissionError
+from protocol.errors import (
+    DeadlineExceeded,
+    InvalidMeasurement,
+    JoulesealError,
+    ProtocolViolation,
+    RigError,
+    SubmissionError,
+)
 from protocol.methodology import order
 from protocol.methodology.dataset import Dataset
 from protocol.methodology.scenario import IDLE_WINDOW_NS, WARM_UP_QUERIES
@@ -131,6 +139,7 @@ def conduct(bench: Bench, session: SessionOrder) -> SessionRecord:
     trace_path = bench.work / f"{session.session_id}.trace"
     try:
         with ExitStack() as stack:
+            stack.enter_context(kept_off(session.profile.cpuset))
             try:
                 with bench.interrupts.allowed():
                     _Conversation(bench, session, record, stack).hold(trace_path)
@@ -214,13 +223,15 @@ class _Conversation:
         self.stack.callback(sampler.stop)
         self.bench.sampler = sampler
         self.bench.view.stage("launching the sandbox")
+        # Before the launch, so that a signal between its return and the next line leaves nothing behind.
+        self.stack.callback(self.bench.engine.reap, [self.session.session_id])
         sandbox = self.bench.engine.launch(self.session.image, self.session.profile, self.session.session_id)
         self.stack.callback(sandbox.destroy)
         try:
             self._with(sampler, sandbox)
-        except (ProtocolViolation, InvalidMeasurement, RigError) as error:
+        except (ProtocolViolation, DeadlineExceeded, RigError) as error:
             # The wire only sees that nobody answers any more; whether the container ended, the engine knows.
-            ended = None if isinstance(error, InvalidMeasurement) else sandbox.failure()
+            ended = sandbox.failure()
             if ended is None:
                 raise
             raise ended from error
