@@ -116,7 +116,7 @@ def _verify(argv: Sequence[str]) -> int:
         image=digest(arguments.image, option="--image") if arguments.image else None,
         as_of=moment(arguments.as_of) if arguments.as_of else None,
     )
-    # Imported here so that --help and usage errors stay fast: the checks load cryptography, the screen loads rich.
+    # Imported here so that --help and usage errors stay fast: the checks load cryptography.
     from verifier.verify import verify_path  # noqa: PLC0415
 
     report = verify_path(Path(arguments.bundle), demands)

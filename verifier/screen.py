@@ -1,60 +1,59 @@
 """The report for people: what was checked, what failed and what to do, who signed, and the figures on their two lists.
 
-Everything that came out of a bundle is printed as plain text with control characters made visible, so that a bundle
-cannot colour its own verdict or rewrite the screen.
+Rules:
+1. Everything that came out of a bundle is printed with its control characters made visible, so that a bundle cannot
+   colour its own verdict or rewrite the screen.
+2. The last line is the verdict. Colour repeats what a word says, and is left out where nobody asked for it.
+3. Plain text only: the verifier runs where there is nothing but Python and `cryptography`.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, TextIO
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from verifier.report import CellFigures, CheckResult, Status, Verdict, VerificationReport
 
-from verifier.report import CheckResult, Status, Verdict, VerificationReport
-
-_MARKS = {
-    Status.PASSED: ("passed     ", "green"),
-    Status.FAILED: ("FAILED     ", "bold red"),
-    Status.NOT_CHECKED: ("not checked", "yellow"),
+_GREEN, _RED, _YELLOW, _BOLD = "32", "1;31", "33", "1"
+_MARKS: Final = {
+    Status.PASSED: ("passed", _GREEN),
+    Status.FAILED: ("FAILED", _RED),
+    Status.NOT_CHECKED: ("not checked", _YELLOW),
 }
-_VERDICTS = {
-    Verdict.VERIFIED: ("VERIFIED", "bold green"),
-    Verdict.FALSE: ("FALSE", "bold red"),
-    Verdict.UNJUDGED: ("CANNOT BE JUDGED", "bold yellow"),
+_VERDICTS: Final = {
+    Verdict.VERIFIED: ("VERIFIED", "1;32"),
+    Verdict.FALSE: ("FALSE", _RED),
+    Verdict.UNJUDGED: ("CANNOT BE JUDGED", "1;33"),
 }
+_MARK_WIDTH: Final = 13
+_CHECK_WIDTH: Final = 16
+_LABEL_WIDTH: Final = 10
 
 
-def show_report(report: VerificationReport, console: Console | None = None) -> None:
+def show_report(report: VerificationReport, out: TextIO | None = None) -> None:
     """Print a report; the last line is the verdict."""
-    out = console or _console()
+    screen = _Screen(out or sys.stdout)
     for result in report.checks:
-        _show_check(out, result)
+        _show_check(screen, result)
     if report.verdict is Verdict.VERIFIED:
-        _show_figures(out, report)
-        _show_trust(out, report)
+        _show_figures(screen, report)
+        _show_trust(screen, report)
     word, style = _VERDICTS[report.verdict]
-    line = Text.assemble("\n", (word, style))
-    if report.verdict is Verdict.VERIFIED:
-        certifiable = "certifiable" if report.certifiable else "not certifiable"
-        line.append(f"  tier {report.tier}, {certifiable}; root {report.root}")
-    elif report.verdict is Verdict.FALSE:
-        line.append("  do not rely on anything in this bundle")
-    else:
-        line.append("  a newer verifier may be able to")
-    out.print(line)
+    screen.line()
+    screen.line(screen.styled(word, style) + "  " + _consequence(report))
 
 
-def show_inspection(seen: Mapping[str, Any], console: Console | None = None) -> None:
+def show_inspection(seen: Mapping[str, Any], out: TextIO | None = None) -> None:
     """Print what a bundle says about itself, under a heading that says that none of it was verified."""
-    out = console or _console()
-    out.print(
-        Text("NOT VERIFIED: this is what the bundle says about itself; none of it was checked.\n", style="bold yellow")
-    )
-    _show_tree(out, seen, 0)
-    out.print(Text("\nNOT VERIFIED. To verify: jouleseal-verify BUNDLE --root ROOT", style="bold yellow"))
+    screen = _Screen(out or sys.stdout)
+    told = {name: value for name, value in seen.items() if name not in {"notice", "verified"}}
+    screen.line(screen.styled(f"{seen['notice']}.", _YELLOW))
+    screen.line()
+    _show_tree(screen, told, "")
+    screen.line()
+    screen.line(screen.styled("NOT VERIFIED. To verify: jouleseal-verify BUNDLE --root ROOT", _YELLOW))
 
 
 def printable(text: str) -> str:
@@ -62,61 +61,75 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+class _Screen:
+    """Where lines go, and whether they may be coloured (https://no-color.org)."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._colours = out.isatty() and not os.environ.get("NO_COLOR")
+
+    def styled(self, text: str, style: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if self._colours else text
+
+    def line(self, text: str = "") -> None:
+        print(text, file=self._out)
 
 
-def _show_check(out: Console, result: CheckResult) -> None:
+def _consequence(report: VerificationReport) -> str:
+    if report.verdict is Verdict.FALSE:
+        return "do not rely on anything in this bundle"
+    if report.verdict is Verdict.UNJUDGED:
+        return "a newer verifier may be able to"
+    certifiable = "certifiable" if report.certifiable else "not certifiable"
+    return f"tier {report.tier}, {certifiable}; root {report.root}"
+
+
+def _show_check(screen: _Screen, result: CheckResult) -> None:
     word, style = _MARKS[result.status]
-    line = Text.assemble((word, style), "  ", (f"{result.check:<15}", "bold"))
-    if result.code:
-        line.append(f"{printable(result.code)}")
-        out.print(line)
-        for label, text in (("found", result.observed), ("expected", result.expected), ("next", result.next)):
-            out.print(Text(f"{'':13}{label + ':':<10}{printable(text)}"))
+    head = screen.styled(word, style) + " " * (_MARK_WIDTH - len(word))
+    head += screen.styled(result.check, _BOLD) + " " * (_CHECK_WIDTH - len(result.check))
+    if not result.code:
+        screen.line(head + printable(result.detail))
         return
-    line.append(printable(result.detail))
-    out.print(line)
+    screen.line(head + printable(result.code))
+    for label, text in (("found", result.observed), ("expected", result.expected), ("next", result.next)):
+        screen.line(" " * _MARK_WIDTH + f"{label + ':':<{_LABEL_WIDTH}}{printable(text)}")
 
 
-def _show_figures(out: Console, report: VerificationReport) -> None:
+def _show_figures(screen: _Screen, report: VerificationReport) -> None:
     for campaign, cells in report.figures.items():
-        out.print(Text(f"\n{printable(report.campaigns.get(campaign, ''))}", style="bold"))
+        screen.line()
+        screen.line(screen.styled(printable(report.campaigns[campaign]), _BOLD))
         for cell, figures in cells.items():
-            table = Table(title=printable(cell), title_justify="left", box=None, pad_edge=False)
-            table.add_column("figure", no_wrap=True)
-            table.add_column("value", no_wrap=True)
-            table.add_column("list", no_wrap=True)
-            for name, value in figures.recomputed.items():
-                table.add_row(printable(name), printable(value), "recomputed")
-            for name, value in figures.committed.items():
-                table.add_row(printable(name), printable(value), "committed, not checked")
-            out.print(table)
+            screen.line(f"  {printable(cell)}")
+            _show_cell(screen, figures)
 
 
-def _show_trust(out: Console, report: VerificationReport) -> None:
-    out.print()
+def _show_cell(screen: _Screen, figures: CellFigures) -> None:
+    rows = [(name, value, "recomputed") for name, value in figures.recomputed.items()]
+    rows += [(name, value, "committed, not checked") for name, value in figures.committed.items()]
+    shown = [tuple(map(printable, row)) for row in rows]
+    names, values = (max(len(row[column]) for row in shown) for column in (0, 1))
+    for name, value, where in shown:
+        screen.line(f"    {name:<{names}}  {value:<{values}}  {where}")
+
+
+def _show_trust(screen: _Screen, report: VerificationReport) -> None:
+    screen.line()
     for signer in report.signers:
         many = f"{signer.statements} statements" if signer.role == "runner" else "the log's checkpoints"
-        out.print(Text(f"signed by   {signer.role} {printable(signer.name)} ({many}), key {signer.key_id}"))
-    out.print(Text(f"witnessed   {printable(report.quorum)}, judged at {report.judged_at}"))
+        screen.line(f"signed by   {signer.role} {printable(signer.name)} ({many}), key {signer.key_id}")
+    screen.line(f"witnessed   {printable(report.quorum)}, judged at {report.judged_at}")
     if report.flags:
-        out.print(Text(f"flags       {printable(', '.join(report.flags))}"))
+        screen.line(f"flags       {printable(', '.join(report.flags))}")
 
 
-def _show_tree(out: Console, node: Any, depth: int) -> None:  # noqa: ANN401 - any JSON
-    indent = "  " * depth
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if isinstance(value, Mapping | list) and value:
-                out.print(Text(f"{indent}{printable(str(key))}:"))
-                _show_tree(out, value, depth + 1)
-            else:
-                out.print(Text(f"{indent}{printable(str(key))}: {printable(str(value))}"))
-        return
-    for item in node:
-        if isinstance(item, Mapping | list):
-            out.print(Text(f"{indent}-"))
-            _show_tree(out, item, depth + 1)
+def _show_tree(screen: _Screen, node: Any, indent: str) -> None:  # noqa: ANN401 - any JSON
+    items = node.items() if isinstance(node, Mapping) else (("-", item) for item in node)
+    for key, value in items:
+        label = key if key == "-" else f"{printable(str(key))}:"
+        if isinstance(value, Mapping | list) and value:
+            screen.line(indent + label)
+            _show_tree(screen, value, indent + "  ")
         else:
-            out.print(Text(f"{indent}- {printable(str(item))}"))
+            screen.line(f"{indent}{label} {printable(str(value))}")

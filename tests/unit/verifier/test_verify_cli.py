@@ -236,12 +236,39 @@ def test_it_opens_no_socket_starts_no_process_and_writes_nothing(bundle, root, t
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()[-500:]
 
 
-def test_importing_the_command_loads_neither_cryptography_nor_rich():
+def test_importing_the_command_loads_no_cryptography():
     script = (
         "import sys, verifier.cli; print([m for m in ('cryptography', 'rich', 'protocol.wire') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
+
+
+def test_a_whole_verification_needs_nothing_but_cryptography(bundle, root):
+    script = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        allowed = {'protocol', 'verifier', 'cryptography', '_cffi_backend', *sys.stdlib_module_names}\n"
+        "        if name.split('.')[0] not in allowed:\n"
+        "            raise ModuleNotFoundError(f'needs {name}')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from verifier.cli import main\n"
+        f"raise SystemExit(main([{bundle!r}, '--root', {root!r}]) or main(['inspect', {bundle!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"VERIFIED  tier T1" in done.stdout
+
+
+def test_a_terminal_gets_colours_unless_it_asks_for_none(bundle, root, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main([bundle, "--root", root]) == 0
+    assert "\x1b[32mpassed\x1b[0m" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main([bundle, "--root", root]) == 0
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_entry_leaves_with_mains_code(monkeypatch):
