@@ -6,9 +6,7 @@ mounted here (formats: cgroups(7), proc(5)).
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -18,6 +16,7 @@ from pathlib import Path
 from protocol.errors import EngineUnavailable
 
 UNIFIED = "unified"
+_NEEDED = ("memory", "cpuacct", "pids", "blkio")  # of v1, where they are; runc of some ages leaves `unified` alone
 
 _REMOVE_TRIES = 20
 _REMOVE_PAUSE_S = 0.02
@@ -47,10 +46,14 @@ class Membership:
             )
         return cls(paths=paths)
 
-    def mentions(self, container_id: str) -> bool:
-        """Whether some path ends in a group named after the container, as cgroupfs and systemd name it."""
-        names = (path.rsplit("/", 1)[-1] for path in self.paths.values())
-        return any(name in {container_id, f"docker-{container_id}.scope"} for name in names)
+    def is_of(self, container_id: str) -> bool:
+        """Whether this is a process of the container, as cgroupfs or systemd names its groups, and has not ended.
+
+        A process that ends leaves its v1 groups one by one before its number is free; half a membership is none.
+        """
+        names = {container_id, f"docker-{container_id}.scope"}
+        needed = [name for name in _NEEDED if name in self.paths] or [UNIFIED]
+        return all(self.paths.get(controller, "").rsplit("/", 1)[-1] in names for controller in needed)
 
 
 def mounts(mountinfo: str) -> dict[str, tuple[Path, str]]:
@@ -111,18 +114,9 @@ def _remove_one(folder: Path) -> bool:
             if error.errno not in {errno.EBUSY, errno.ENOTEMPTY}:
                 return False
             time.sleep(_REMOVE_PAUSE_S)
-            for child in _children(folder):
-                with contextlib.suppress(OSError):
-                    child.rmdir()
         else:
             return True
     return False
-
-
-def _children(folder: Path) -> list[Path]:
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return []
 
 
 def _unescape(text: str) -> str:

@@ -26,7 +26,6 @@ from orchestrator.launch.facts import EngineFacts
 from orchestrator.launch.failure import call_failure, start_failure, unreachable
 from orchestrator.launch.identity import read_identity
 from orchestrator.launch.layout import (
-    CGROUP_ROOT,
     LABEL_RIG,
     LABEL_SESSION,
     container_name,
@@ -35,7 +34,7 @@ from orchestrator.launch.layout import (
 )
 from orchestrator.launch.process import Process
 from orchestrator.launch.profile import LaunchProfile
-from orchestrator.launch.sandbox import Sandbox
+from orchestrator.launch.sandbox import Sandbox, session_groups
 from orchestrator.launch.sealed import sealed_image
 from protocol.errors import ContainerFailed, EngineUnavailable, InvalidSubmission
 from protocol.submission import SealedImage
@@ -144,6 +143,7 @@ class DockerEngine:
         volume = volume_name(session_id)
         container_id: str | None = None
         self._image_id(image.config_digest)
+        self._refuse_second(session_id)
         try:
             self._make_volume(volume, profile, session_id)
             container_id = self._create(request, session_id)
@@ -159,18 +159,28 @@ class DockerEngine:
             raise
         return sandbox
 
+    def _refuse_second(self, session_id: str) -> None:
+        """Raise EngineUnavailable SESSION_EXISTS if this session's container or volume is there already."""
+        with _asking("looking for an earlier sandbox of this session"):
+            names = [
+                c["Names"] for c in self._client.containers(all=True, filters={"name": container_name(session_id)})
+            ]
+            volumes = self._client.volumes(filters={"name": volume_name(session_id)}).get("Volumes") or []
+        taken = [f"/{container_name(session_id)}" in each for each in names]
+        taken += [volume["Name"] == volume_name(session_id) for volume in volumes]
+        if any(taken):
+            raise EngineUnavailable(
+                code="SESSION_EXISTS",
+                observed=f"the sandbox or the volume of session {session_id} is there already",
+                expected="one sandbox a session",
+                hint="if no other orchestrator is at work, `jouleseal run` removes what was left behind when it starts",
+            )
+
     def _make_volume(self, name: str, profile: LaunchProfile, session_id: str) -> None:
         options = {"type": "tmpfs", "device": "tmpfs", "o": ",".join(profile.socket_folder.options)}
         labels = {LABEL_RIG: self._rig_id, LABEL_SESSION: session_id}
         with _asking("making the socket's volume"):
-            made = self._client.create_volume(name, driver="local", driver_opts=options, labels=labels)
-        if made.get("Options") != options:
-            raise EngineUnavailable(
-                code="ENGINE_CONFLICT",
-                observed="a volume of this session's name is there with other options",
-                expected="no volume of an earlier session",
-                hint="`jouleseal run` removes what was left behind when it starts; or run `docker volume rm`",
-            )
+            self._client.create_volume(name, driver="local", driver_opts=options, labels=labels)
 
     def _create(self, request: dict[str, Any], session_id: str) -> str:
         try:
@@ -201,7 +211,7 @@ class DockerEngine:
         except OSError as error:
             process.release()
             raise self._ended_at_once(container_id) from error
-        if not membership.mentions(container_id) or not process.alive():
+        if not membership.is_of(container_id) or not process.alive():
             process.release()
             raise self._ended_at_once(container_id)
         leaves = cgroups.directories(membership, Path("/proc/self/mountinfo").read_text())
@@ -231,12 +241,7 @@ class DockerEngine:
         """Remove what a failed launch left; the failure itself is what the caller must see, so errors here are not."""
         with suppress(EngineUnavailable):
             self.remove(container_id or container_name(session_id), volume)
-        cgroups.remove(self._session_groups(session_id))
-
-    def _session_groups(self, session_id: str) -> list[Path]:
-        places = cgroups.mounts(Path("/proc/self/mountinfo").read_text()).values()
-        names = (f"{CGROUP_ROOT}/{session_id}", f"{CGROUP_ROOT}.slice/{CGROUP_ROOT}-{session_id}.slice")
-        return [mount / name for mount, _ in places for name in names if (mount / name).is_dir()]
+        cgroups.remove(session_groups(session_id))
 
     def reap(self, session_ids: Iterable[str] | None = None) -> list[str]:
         """Remove the sandboxes, volumes and control groups of these sessions, or of every session of this rig.
@@ -249,7 +254,7 @@ class DockerEngine:
         for session in sorted(self._left_behind()):
             if wanted is None or session in wanted:
                 self.remove(container_name(session), volume_name(session))
-                cgroups.remove(self._session_groups(session))
+                cgroups.remove(session_groups(session))
                 found.add(session)
         return sorted(found)
 

@@ -41,10 +41,10 @@ def ask(sandbox: Sandbox) -> tuple[Hole, ...]:
     """
     descriptor = sandbox.open_socket(START_TIMEOUT_S)
     try:
-        with _baits() as baits, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        with baits() as laid, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(ANSWER_TIMEOUT_S)
             probe.connect(f"/proc/self/fd/{descriptor}")
-            probe.sendall(json.dumps(baits).encode() + b"\n")
+            probe.sendall(json.dumps(laid).encode() + b"\n")
             with probe.makefile("rb") as answer:
                 return parse(answer.read(_MAX_REPORT_BYTES))
     except OSError as error:
@@ -54,7 +54,8 @@ def ask(sandbox: Sandbox) -> tuple[Hole, ...]:
 
 
 @contextmanager
-def _baits() -> Iterator[dict[str, Any]]:
+def baits() -> Iterator[dict[str, Any]]:
+    """Lay the baits on this host for as long as the context lasts; yields what the probe is told of them."""
     name = f"jouleseal-bait-{secrets.token_hex(8)}"
     with (
         socket.create_server(("127.0.0.1", 0)) as loopback,

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from orchestrator.launch import cgroups
 from orchestrator.launch.connect import NotYet, listener_of, open_socket_inode, require_same_sandbox
-from orchestrator.launch.layout import SOCKET_PATH, STOP_GRACE_S
+from orchestrator.launch.layout import CGROUP_ROOT, SOCKET_PATH, STOP_GRACE_S
 from orchestrator.launch.process import Process, status_fields
 from orchestrator.launch.profile import LaunchProfile
 from orchestrator.launch.readback import evidence, group_limits, inspect_differences, kernel_differences
@@ -228,7 +228,7 @@ class Sandbox:
         if grace_s > 0:
             self.stop(grace_s)
         self.calls.remove(self.container_id, self.volume)
-        cgroups.remove({leaf.parent for leaf in self.leaf_dirs.values()})
+        cgroups.remove(session_groups(self.session_id))
         self.process.release()
         self._destroyed = True
 
@@ -245,6 +245,15 @@ class Sandbox:
             expected="an engine that knows its containers",
             hint="restart the engine and run `jouleseal doctor`",
         )
+
+
+def session_groups(session_id: str, mountinfo: str | None = None) -> list[Path]:
+    """Return the session's own group in every hierarchy where it is, found by its name alone."""
+    text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    words = f"{CGROUP_ROOT}-{session_id}".split("-")
+    nested = (f"{'-'.join(words[:count])}.slice" for count in range(1, len(words) + 1))  # systemd.slice(5)
+    names = (f"{CGROUP_ROOT}/{session_id}", "/".join(nested))
+    return [mount / name for mount, _ in cgroups.mounts(text).values() for name in names if (mount / name).is_dir()]
 
 
 def exit_meaning(code: int) -> str:

@@ -7,7 +7,8 @@ Rules:
 
 Started with JOULESEAL_SOCKET in the environment it listens there; every connection sends one line of JSON with what
 lies in wait on the host ({"tcp_port": n, "abstract": "name"}, both optional) and is answered with the report and the
-end of the stream. Without it, it prints the report, so that a run without the seal can be compared.
+end of the stream. Without it, it takes that line as its argument and prints the report, so that a run without the seal
+can be compared.
 """
 
 from __future__ import annotations
@@ -592,7 +593,7 @@ def main() -> None:
     path = os.environ.get("JOULESEAL_SOCKET")
     if path:
         serve(path)
-    sys.stdout.buffer.write(report({}))
+    sys.stdout.buffer.write(report(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +178,16 @@ def test_a_sandbox_that_runs_has_not_failed(box: Sandbox):
     assert box.failure() is None
 
 
-def test_destroying_is_whole_and_twice_is_once(box: Sandbox, engine: FakeEngine, tmp_path: Path):
+def test_destroying_is_whole_and_twice_is_once(
+    box: Sandbox, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "jouleseal" / "s-1").mkdir(parents=True)
+    mountinfo = f"33 24 0:32 / {tmp_path} rw - cgroup2 cgroup2 rw\n"
+    monkeypatch.setattr(module, "session_groups", partial(module.session_groups, mountinfo=mountinfo))
     box.destroy(grace_s=2)
     box.destroy(grace_s=2)
     assert engine.asked == ["stop 2", "remove jouleseal-s-1-socket"]
-    assert not (tmp_path / "cgroup").exists()
+    assert list((tmp_path / "jouleseal").iterdir()) == []
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(box.process.pidfd)
 
