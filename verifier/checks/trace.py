@@ -15,6 +15,7 @@ from protocol.methodology.validity import MAX_MISSED
 from verifier.facts import Session, Story, Traces
 from verifier.walk import Established, Findings, counted, false
 
+MAX_READING = (1 << 64) - 1
 EDGE_TICKS = 2  # a tick at either end may fall outside the first and the last mark
 
 
@@ -46,6 +47,7 @@ def _session(session: Session, files: Mapping[str, bytes]) -> PowerTrace:
                 observed=f"a record whose chain ends in {trace.digest}",
                 expected=f"{outcome.trace_chain}",
             )
+        _check_magnitude(trace)
         _check_windows(trace, len(outcome.runs))
         validate(trace)
         _check_cadence(trace)
@@ -53,6 +55,21 @@ def _session(session: Session, files: Mapping[str, bytes]) -> PowerTrace:
         observed = f"{session.name}: {error.observed}"
         raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
     return trace
+
+
+def _check_magnitude(trace: PowerTrace) -> None:
+    """Refuse numbers that no counter of 64 bits can hold: arithmetic on them is exact, and so without end."""
+    facts = [trace.period_ns, trace.host_period_ns, trace.host_cpus, trace.clock_ticks, trace.misses]
+    facts += [trace.attachment.cpus_milli] if trace.attachment is not None else []
+    facts += [counter.range for source in trace.sources.values() for counter in source.counters]
+    for table in (trace.fast, trace.slow):
+        facts += [max(filter(None, column), default=0) for column in (table.times[-1:], table.spans, *table.values)]
+    if max(facts) > MAX_READING:
+        raise false(
+            "TRACE_READING",
+            observed=f"a number of {max(facts).bit_length()} bits",
+            expected="numbers of at most 64 bits, as clocks and counters give them",
+        )
 
 
 def _check_windows(trace: PowerTrace, runs: int) -> None:

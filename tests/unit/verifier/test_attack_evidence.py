@@ -10,6 +10,7 @@ from orchestrator import assemble
 from protocol.attestation.bundle import VERIFY_PATH, evidence_path
 from protocol.attestation.claims import Failure
 from protocol.attestation.digest import sha256_hex
+from protocol.attestation.predicates import SessionOutcome
 from protocol.methodology import trace as record
 from protocol.methodology.scenario import Scenario
 from protocol.methodology.timeline import pack
@@ -326,6 +327,28 @@ def test_a_record_that_the_method_voids(world, change, code):
 
     world.campaign(scene=disturb)
     assert failed(world.judge()) == {("trace", code)}
+
+
+@pytest.mark.parametrize("column", [record.CPU_TIME, record.MEMORY])
+def test_numbers_without_end(world, column):
+    """Exact arithmetic on a counter of 13,000 bits ends in a number that nobody can print."""
+    plan = world.plan([cell()])
+    intent = world.intent(plan, cell())
+    ran = world.run(
+        cell(), scene=lambda stage: setattr(stage, "world", {**steady_world(), column: lambda t: 10**4000 + t})
+    )
+    facts = world.outcome_facts(plan, intent, cell(), replace(ran, timelines=()), attempt=1, failure=None)
+    honest = World(idle_ms=4000)
+    honest.campaign()
+    runs = honest.said[2].predicate["runs"]
+    predicate = {**assemble.outcome_json(facts), "runs": runs}
+    world.evidence.update({sha256_hex(pack(records)): pack(records) for records in ran.timelines})
+    world.say("session-outcome", predicate)
+    world.evidence.update(honest.evidence)
+    figures = honest.figures_of(SessionOutcome.from_json(honest.said[2].predicate))
+    world.figures_of = lambda outcome: figures
+    world.result(plan)
+    assert ("trace", "TRACE_READING") in failed(world.judge())
 
 
 def test_a_window_too_many(world):
