@@ -25,7 +25,7 @@ from orchestrator.record.bundle import export
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.reserve import Reserve
 from orchestrator.record.sequence import OpenCampaign, Recorded, outcomes_of
-from orchestrator.record.store import EvidenceStore
+from orchestrator.record.store import EvidenceStore, disk_errors
 from orchestrator.record.vault import Vault
 from orchestrator.session import Bench, SessionOrder, conduct
 from protocol.attestation.claims import Failure, Resource
@@ -99,9 +99,13 @@ class Books:
 
     @classmethod
     def open(cls, home: Path) -> Books:
-        """Open the books of the trust domain in a folder; `close` them afterwards."""
+        """Open the books of the trust domain in a folder; `close` them afterwards.
+
+        What a killed command left half-written is removed first: the log is locked by then, so nobody is writing it.
+        """
         registrar = Registrar.open(home)
         registrar.__enter__()
+        _sweep(home)
         return cls(
             home=home,
             registrar=registrar,
@@ -145,7 +149,8 @@ class Corridor:
         """
         self.books.reserve.keep()
         self.bench.engine.reap()
-        admitted = [self._admit(request) for request in requests]
+        with self.bench.interrupts.allowed():  # nothing is recorded yet
+            admitted = [self._admit(request) for request in requests]
         batch = self._open_batch(tuple(item.key for item in admitted), abandon_open=abandon_open)
         concluded: list[Concluded] = []
         error: JoulesealError | None = None
@@ -159,7 +164,7 @@ class Corridor:
                 self.books.batch.write(batch)
             campaign = _Walk(self, item, plan_id, done, total)
             error = campaign.to_its_end()
-            concluded.append(self._concluded(plan_id))
+            concluded.append(self.concluded(plan_id))
             done += len(item.campaign.cells)
             if error is not None:
                 break
@@ -296,7 +301,8 @@ class Corridor:
         """Return a recorded statement by its id."""
         return next(item for item in self.books.registrar.history if item.statement_id == statement_id)
 
-    def _concluded(self, plan_id: str) -> Concluded:
+    def concluded(self, plan_id: str) -> Concluded:
+        """Return where a campaign that has its result stands in the log, and how it ended."""
         result = next(
             item
             for item in self.books.registrar.history
@@ -321,7 +327,7 @@ class _Walk:
         """Run what is missing and record the result; returns the error that failed the campaign, if one did."""
         registrar = self.corridor.books.registrar
         if all(c.recorded.statement_id != self.plan_id for c in registrar.open_campaigns()):
-            return None  # it was concluded before an interruption
+            return self._as_concluded()
         view = self.corridor.bench.view
         view.status.campaign = self.item.campaign.submission.submission_id
         for number, cell in enumerate(self.item.campaign.cells):
@@ -332,6 +338,11 @@ class _Walk:
                 return error
         self.corridor.conclude(self.corridor.find(self.plan_id), None)
         return None
+
+    def _as_concluded(self) -> JoulesealError | None:
+        """Return what failed the campaign, if anything did, when its result was recorded before an interruption."""
+        failure = self.corridor.concluded(self.plan_id).failure
+        return None if failure is None else _failed_before(self.item.campaign.submission.submission_id, failure)
 
     def _outcomes(self, cell: Cell) -> list[SessionOutcome]:
         found = outcomes_of(self.corridor.books.registrar.history, self.plan_id)
@@ -350,7 +361,7 @@ class _Walk:
                 return None
             vendors = next((o.abort for o in outcomes if o.abort is not None and o.abort.blame == "vendor"), None)
             if vendors is not None:
-                return error or _failed_before(cell, vendors)
+                return error or _failed_before(cell.cell_id, vendors)
             if len(outcomes) >= self.item.campaign.attempts_per_cell:
                 return error or _exhausted(cell, len(outcomes))
             error = self._attempt(cell, len(outcomes) + 1)
@@ -432,10 +443,19 @@ def _unfinished(opened: Sequence[OpenCampaign]) -> UsageError:
     )
 
 
-def _failed_before(cell: Cell, abort: Failure) -> SubmissionError:
+def _failed_before(what: str, failure: Failure) -> SubmissionError | InvalidMeasurement:
+    """Return the error of a failure that was recorded before this command took over."""
+    observed = f"{what} had failed with {failure.code} before the command was interrupted"
+    if failure.blame != "vendor":
+        return InvalidMeasurement(
+            code=failure.code,
+            observed=observed,
+            expected="one completed session within the plan's attempts",
+            hint="run `jouleseal doctor`, look for what disturbs this machine, and hand the submission in again",
+        )
     return InvalidSubmission(
-        code=abort.code,
-        observed=f"{cell.cell_id} was aborted for {abort.code} before this command was interrupted",
+        code=failure.code,
+        observed=observed,
         expected="a session that the container survives",
         hint="run `jouleseal check` on the image: it shows the same fault with full logs",
     )
@@ -448,3 +468,9 @@ def _exhausted(cell: Cell, attempts: int) -> InvalidMeasurement:
         expected="one completed session within the plan's attempts",
         hint="run `jouleseal doctor`, look for what disturbs this machine, and hand the submission in again",
     )
+
+
+def _sweep(home: Path) -> None:
+    with disk_errors("what was left half-written"):
+        for path in [*home.rglob("*.part"), *(home / "work").glob("*.trace")]:
+            path.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from orchestrator.live import View
 from orchestrator.meter.client import Sampler
 from orchestrator.meter.interface import SamplerConfig, SandboxTarget
 from protocol.errors import (
+    ContainerFailed,
     DeadlineExceeded,
     InvalidMeasurement,
     JoulesealError,
@@ -51,6 +52,10 @@ from protocol.methodology.timeline import QueryRecord
 from protocol.samples import Point
 from protocol.submission import Cell, SealedImage
 from protocol.units import NS_PER_S
+
+_BROKEN = frozenset({"STREAM_BROKEN", "STREAM_ENDED"})
+_ENDING_S = 2.0  # a process's connections end before it does, and the engine hears of it some 0.1 s later
+_ENDING_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +236,7 @@ class _Conversation:
             self._with(sampler, sandbox)
         except (ProtocolViolation, DeadlineExceeded, RigError) as error:
             # The wire only sees that nobody answers any more; whether the container ended, the engine knows.
-            ended = sandbox.failure()
+            ended = _ending(sandbox, error)
             if ended is None:
                 raise
             raise ended from error
@@ -291,6 +296,16 @@ class _Conversation:
         )
         view.run_ended(time.monotonic() - began)
         return FinishedRun(run=run, records=passed.queries, quality=found, commitment=committed)
+
+
+def _ending(sandbox: Sandbox, error: JoulesealError) -> ContainerFailed | None:
+    """Return why the container ended, if it did; one whose connection broke is given the time to be seen ending."""
+    deadline = time.monotonic() + (_ENDING_S if error.code in _BROKEN else 0.0)
+    while True:
+        failure = sandbox.failure()
+        if failure is not None or time.monotonic() >= deadline:
+            return failure
+        time.sleep(_ENDING_POLL_S)
 
 
 def _require_alive(sandbox: Sandbox) -> None:
