@@ -200,7 +200,8 @@ class Corridor:
             official=all(assemble.is_official(cell.points, cell.runs) for cell in cells),
             attempts_per_cell=ATTEMPTS_PER_CELL,
         )
-        key = f"{submission.document_sha256}:{image.config_digest}:{request.points}:{request.runs}"
+        # The profile belongs to the key: a session under another one would not be of the same plan.
+        key = f"{submission.document_sha256}:{image.config_digest}:{profile.digest()}:{request.points}:{request.runs}"
         return Admitted(campaign=campaign, document=request.document, profile=profile, key=key)
 
     def _open_batch(self, keys: tuple[str, ...], *, abandon_open: bool) -> Batch:
@@ -437,8 +438,8 @@ def _unfinished(opened: Sequence[OpenCampaign]) -> UsageError:
     names = ", ".join(campaign.plan.submission.submission_id for campaign in opened) or "between two campaigns"
     return UsageError(
         code="UNFINISHED_BATCH",
-        observed=f"an earlier run of other submissions, or of other counts, is unfinished: {names}",
-        expected="the same submissions, --points and --runs as in that run",
+        observed=f"an earlier run is unfinished, and it was of something else: {names}",
+        expected="the same submissions and images, --points and --runs, and engine as in that run",
         hint="repeat that command to finish it, or add --abandon-open to close it as abandoned",
     )
 

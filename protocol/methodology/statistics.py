@@ -23,7 +23,7 @@ _SQRT_DIGITS = 30
 
 def mean(values: Sequence[Fraction | int]) -> Fraction:
     """Return the arithmetic mean; raises ZeroDivisionError on no values."""
-    return Fraction(sum(Fraction(v) for v in values), len(values))
+    return Fraction(sum(values)) / len(values)
 
 
 def deviation(values: Sequence[Fraction | int]) -> Fraction | None:
