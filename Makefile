@@ -46,6 +46,8 @@ check: $(STAMP) ## Lint, types, import contracts, and everything generated again
 	@.venv/bin/lint-imports
 	@.venv/bin/buf lint
 	@$(PY) -m protocol.wire.generate --check
+	@$(PY) -m orchestrator.launch.seccomp --check
+	@$(PY) -m orchestrator.launch.page --check
 	@$(PY) docs/generate.py --check
 
 test: $(STAMP) images ## All tests but the slow ones, with the real engine
@@ -58,6 +60,8 @@ proto: $(STAMP) ## Generate the wire code, its page and its golden descriptor
 	@$(PY) -m protocol.wire.generate
 
 docs: $(STAMP) ## Generate the pages that are made from the code
+	@$(PY) -m orchestrator.launch.seccomp
+	@$(PY) -m orchestrator.launch.page
 	@$(PY) docs/generate.py
 
 demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (about five minutes)

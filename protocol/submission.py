@@ -31,7 +31,7 @@ class Submission:
     """What a vendor hands in, parsed: `document_sha256` is the hex SHA-256 of the submission.yaml it was read from.
 
     `submission_id` is derived from the document, so that handing in the same document twice is the same submission.
-    `image` is an engine reference or an `archive:` path, as the vendor wrote it.
+    `image` is the reference by which the engine knows the image.
     """
 
     submission_id: str

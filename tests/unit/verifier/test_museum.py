@@ -1,0 +1,70 @@
+"""The bundles that were published verify for ever, and not with one byte changed."""
+
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from verifier.cli import main
+
+MUSEUM = Path(__file__).parents[2] / "museum"
+SAMPLES = sorted(path.parent for path in MUSEUM.glob("*/bundle.tar"))
+FLIPS = 200
+SEED = 20261123
+
+
+def verdict(bundle, root, capsys):
+    status = main([str(bundle), "--root", str(root), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_the_museum_is_not_empty():
+    assert SAMPLES
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_a_published_bundle_still_verifies(sample, capsys):
+    status, report = verdict(sample / "bundle.tar", sample / "root.json", capsys)
+    assert (status, report["verdict"], report["tier"]) == (0, "verified", "T1")
+    assert {check["status"] for check in report["checks"]} == {"passed", "not-checked"}
+    assert [check["id"] for check in report["checks"] if check["status"] == "not-checked"] == ["committed"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_a_flipped_byte_of_any_file_is_named(sample, tmp_path, capsys):
+    """Files are drawn first, so that small ones are hit as often as large ones; the tar is laid anew around the flip."""
+    draw = random.Random(SEED)
+    with tarfile.open(sample / "bundle.tar") as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]
+    for _ in range(FLIPS):
+        number = draw.randrange(len(members))
+        name, data = members[number][0].name, bytearray(members[number][1])
+        place = draw.randrange(len(data))
+        data[place] ^= 1 << draw.randrange(8)
+        flipped = tmp_path / "flipped.tar"
+        with tarfile.open(flipped, "w", format=tarfile.USTAR_FORMAT) as out:
+            for index, (member, whole) in enumerate(members):
+                out.addfile(member, io.BytesIO(bytes(data) if index == number else whole))
+        status, report = verdict(flipped, sample / "root.json", capsys)
+        failed = [check for check in report["checks"] if check["status"] == "failed"]
+        assert status in {1, 6}, f"byte {place} of {name} was flipped and nobody noticed"
+        assert failed, f"byte {place} of {name}: no claim is named"
+        assert failed[0]["code"]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_a_flipped_byte_of_the_tar_itself_is_noticed(sample, tmp_path, capsys):
+    """Headers, padding and end of the archive are nobody's claim, and still every byte of them is held to be."""
+    draw = random.Random(SEED)
+    whole = (sample / "bundle.tar").read_bytes()
+    for _ in range(FLIPS):
+        data = bytearray(whole)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        flipped = tmp_path / "flipped.tar"
+        flipped.write_bytes(bytes(data))
+        status, report = verdict(flipped, sample / "root.json", capsys)
+        assert status in {1, 6}
+        assert any(check["status"] == "failed" for check in report["checks"])
