@@ -35,7 +35,7 @@ def test_a_published_bundle_still_verifies(sample, capsys):
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
 def test_a_flipped_byte_of_any_file_is_named(sample, tmp_path, capsys):
-    """Files are drawn first, so that small ones are hit as often as large ones; the tar is laid anew around the flip."""
+    """Files are drawn first, so that small ones are hit as often; the tar is laid anew around the flip."""
     draw = random.Random(SEED)
     with tarfile.open(sample / "bundle.tar") as tar:
         members = [(member, tar.extractfile(member).read()) for member in tar]
