@@ -34,6 +34,7 @@ engine: ## Start a Docker engine where none answers (a running one is left alone
 
 images: $(STAMP) engine ## Build the base, reference and test images, with no registry
 	@$(SUDO) $(PY) reference_containers/build.py
+	@$(SUDO) $(PY) reference_containers/build.py runner
 
 fmt: $(STAMP) ## Format
 	@.venv/bin/ruff format .
@@ -75,7 +76,6 @@ demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (abo
 	@.venv/bin/jouleseal-verify $(DEMO)/bundle.tar --root $(DEMO)/root.json
 
 demo-runner: $(STAMP) images ## The same demo, from the image of Dockerfile.runner
-	@$(SUDO) $(PY) reference_containers/build.py runner
 	@$(SUDO) .ci/demo-runner $(DEMO)/runner
 
 bench: $(STAMP) images ## Print the tables of docs/benchmarks.md, measured here in one run
