@@ -126,7 +126,7 @@ class CellCheck:
         times = judge.Times.of(passed.queries, session.spec, self._batch)
         said = (
             f"mean {judge.milliseconds(times.mean_ns)}, slowest {judge.milliseconds(times.slowest_ns)}; "
-            f"deadline {session.spec.sample_deadline_ns // NS_PER_S} s for each of {self._batch}"
+            f"deadline {self._batch * session.spec.sample_deadline_ns // NS_PER_S} s for a query of {self._batch}"
         )
         if times.slowest_share > judge.DEADLINE_SHARE:
             self.bringing.notes.broken("DEADLINE_MARGIN", said)

@@ -106,6 +106,11 @@ class Notes:
         """Whether the rule has been tried."""
         return any(finding.rule is rule for finding in self.findings)
 
+    def ordered(self) -> list[Finding]:
+        """Return the findings in the order of the rules."""
+        places = {rule: place for place, rule in enumerate(Rule)}
+        return sorted(self.findings, key=lambda finding: places[finding.rule])
+
     def untried(self, rules: Iterable[Rule]) -> Untried:
         """Return which of these rules have no finding."""
         return Untried(scope=self.scope, rules=tuple(rule for rule in rules if not self.has(rule)))

@@ -53,7 +53,7 @@ class Target:
 
 @dataclass(slots=True, kw_only=True)
 class Suite:
-    """What a check needs of this machine. `samples` are the public points asked of every cell."""
+    """What a check needs of this machine. `samples` are the public points asked of every cell, at least a batch."""
 
     engine: CheckingEngine
     datasets: Mapping[str, Dataset]
@@ -86,7 +86,7 @@ class Suite:
             image=target.image,
             config_digest=image.config_digest,
             profile_sha256=official.digest(),
-            findings=(*notes.findings, *(found for check in checks for found in check.bringing.notes.findings)),
+            findings=(*notes.findings, *(found for check in checks for found in check.bringing.notes.ordered())),
             untried=tuple(one for one in untried if one.rules),
             estimates=tuple(check.estimate for check in checks),
             outputs=tuple(output for check in checks for output in check.bringing.outputs),
@@ -100,7 +100,7 @@ class Suite:
                 precision=precision,
                 dataset=asked.dataset,
                 dataset_digest=self.datasets[asked.dataset].digest,
-                points=min(self.samples, len(self.datasets[asked.dataset].points)),
+                points=min(max(self.samples, scenario.batch), len(self.datasets[asked.dataset].points)),
                 runs=1,
             )
             for asked in target.tasks

@@ -175,6 +175,13 @@ def test_what_held_and_then_broke_is_broken():
     ]
 
 
+def test_findings_are_read_in_the_order_of_the_rules():
+    notes = Notes("cell")
+    for rule in (Rule.OUTPUT, Rule.FORM, Rule.PROFILE):
+        notes.ok(rule, "")
+    assert [found.rule for found in notes.ordered()] == [Rule.PROFILE, Rule.FORM, Rule.OUTPUT]
+
+
 def test_an_error_stands_under_its_own_rule_or_under_the_one_being_checked():
     notes = Notes("cell")
     nan = ProtocolViolation(code="NOT_A_NUMBER", observed="o", expected="e", hint="h")
