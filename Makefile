@@ -49,6 +49,7 @@ check: $(STAMP) ## Lint, types, import contracts, and everything generated again
 	@$(PY) -m protocol.wire.generate --check
 	@$(PY) -m orchestrator.launch.seccomp --check
 	@$(PY) -m orchestrator.launch.page --check
+	@$(PY) -m orchestrator.conformance.page --check
 	@$(PY) docs/generate.py --check
 
 test: $(STAMP) images ## All tests but the slow ones, with the real engine
@@ -63,6 +64,7 @@ proto: $(STAMP) ## Generate the wire code, its page and its golden descriptor
 docs: $(STAMP) ## Generate the pages that are made from the code
 	@$(PY) -m orchestrator.launch.seccomp
 	@$(PY) -m orchestrator.launch.page
+	@$(PY) -m orchestrator.conformance.page
 	@$(PY) docs/generate.py
 
 demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (about five minutes)

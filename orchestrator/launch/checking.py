@@ -5,13 +5,10 @@ Rules:
  2. Output is read before a container is removed, whoever removes it, so that a container which ended at once still
     says why. A container that is still running is killed first: output that never ends would never be read.
  3. What an image asks for is the vendor's word; it is shown, and nothing is decided by it.
- 4. An engine hears of a container's end some 0.1 s after the kernel. A container that crashes at once is the vendor's
-    to mend, so the engine is given the time to hear of it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +20,9 @@ from docker.errors import DockerException
 from orchestrator.launch.engine import DockerEngine
 from orchestrator.launch.failure import unreachable
 from orchestrator.launch.layout import STOP_SIGNAL
-from orchestrator.launch.process import Process
 from protocol.errors import EngineUnavailable
 from protocol.submission import SealedImage
 
-_HEARS_S = 2.0
-_POLL_S = 0.02
 _NO_CHECK = "NONE"  # the engine's word for a health check that is turned off
 _STOP_SAME = frozenset({"", STOP_SIGNAL, STOP_SIGNAL.removeprefix("SIG"), "15"})
 
@@ -59,15 +53,6 @@ class CheckingEngine(DockerEngine):
             raise unreachable(str(error), "reading the image's configuration", timed_out=False) from error
         return wishes_of(found.get("Config") or {})
 
-    def inspect(self, container_id: str) -> dict[str, Any]:
-        """Return the engine's description of the container, as the kernel has it; see rule 4."""
-        give_up = time.monotonic() + _HEARS_S
-        while True:
-            found = super().inspect(container_id)
-            if not _outdated(found.get("State") or {}) or time.monotonic() >= give_up:
-                return found
-            time.sleep(_POLL_S)
-
     def remove(self, container_id: str, volume: str) -> None:
         """Keep the container's output, then remove it and its volumes."""
         with suppress(EngineUnavailable):  # it was never made, or is gone; what matters is that it goes
@@ -79,18 +64,6 @@ class CheckingEngine(DockerEngine):
         """Return the output that was kept and forget it."""
         output, self.output = self.output, b""
         return output
-
-
-def _outdated(state: Mapping[str, Any]) -> bool:
-    """Whether the engine says that a process runs which has ended."""
-    if not state.get("Running") or not state.get("Pid"):
-        return False
-    process = Process.hold(int(state["Pid"]))
-    if process is None:
-        return True
-    alive = process.alive()
-    process.release()
-    return not alive
 
 
 def wishes_of(config: Mapping[str, Any]) -> Wishes:

@@ -6,11 +6,14 @@ Rules:
  2. An image is run by the digest of its configuration, which we computed from the engine's own archive of it.
  3. Everything that is made carries the rig's and the session's name, so that a later process can remove it.
  4. Every call has a deadline.
+ 5. An engine hears of a container's end some 0.1 s after the kernel. A container that crashes at once is the vendor's
+    to mend and not the rig's, so the engine is given the time to hear of it.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,7 +37,7 @@ from orchestrator.launch.layout import (
 )
 from orchestrator.launch.process import Process
 from orchestrator.launch.profile import LaunchProfile
-from orchestrator.launch.sandbox import Sandbox, session_groups
+from orchestrator.launch.sandbox import Sandbox, exit_meaning, session_groups
 from orchestrator.launch.sealed import sealed_image
 from protocol.errors import ContainerFailed, EngineUnavailable, InvalidSubmission
 from protocol.submission import SealedImage
@@ -42,6 +45,9 @@ from protocol.submission import SealedImage
 CALL_TIMEOUT_S = 60  # creating and starting take well under a second; a busy machine's storage driver takes longer
 SAVE_TIMEOUT_S = 600  # the engine prepares a whole archive before its first byte
 SOCKET_ENV = "DOCKER_HOST"
+
+_HEARS_S = 2.0
+_POLL_S = 0.02
 
 _OWN = "blkio"  # of the v1 controllers the only one whose usual counters leave out the groups below
 _NOT_MODIFIED = 304
@@ -232,7 +238,7 @@ class DockerEngine:
         state = self.inspect(container_id)["State"]
         return ContainerFailed(
             code="OOM_KILLED" if state.get("OOMKilled") else "EXITED",
-            observed=f"the container ended at once with code {state.get('ExitCode')}",
+            observed=f"the container ended at once with {exit_meaning(int(state.get('ExitCode', -1)))}",
             expected="a server that runs until it is stopped",
             hint="run `jouleseal check` on the image: it shows the output under the same profile",
         )
@@ -268,9 +274,14 @@ class DockerEngine:
         return {session for name, session, rule in named if name == rule(session)}
 
     def inspect(self, container_id: str) -> dict[str, Any]:
-        """Return the engine's description of the container."""
-        with _asking("inspecting the sandbox"):
-            return dict(self._client.inspect_container(container_id))
+        """Return the engine's description of the container, as the kernel has it; see rule 5."""
+        give_up = time.monotonic() + _HEARS_S
+        while True:
+            with _asking("inspecting the sandbox"):
+                found = dict(self._client.inspect_container(container_id))
+            if not _outdated(found.get("State") or {}) or time.monotonic() >= give_up:
+                return found
+            time.sleep(_POLL_S)
 
     def stop(self, container_id: str, grace_s: int) -> None:
         """Send the stop signal, wait, then kill; no error if it has ended already."""
@@ -303,3 +314,15 @@ def _tolerating(*statuses: int) -> Iterator[None]:
     except APIError as error:
         if error.status_code not in statuses:
             raise
+
+
+def _outdated(state: Mapping[str, Any]) -> bool:
+    """Whether the engine says that a process runs which has ended."""
+    if not state.get("Running") or not state.get("Pid"):
+        return False
+    process = Process.hold(int(state["Pid"]))
+    if process is None:
+        return True
+    alive = process.alive()
+    process.release()
+    return not alive
