@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from orchestrator.conformance.report import (
 )
 from orchestrator.conformance.rules import Rule
 from orchestrator.doctor import Health
-from orchestrator.launch.checking import Wishes, _outdated, wishes_of
+from orchestrator.launch.checking import Wishes, wishes_of
 from protocol.errors import ContainerFailed, ProtocolViolation
 from protocol.methodology.scenario import Scenario
 from protocol.methodology.tasks import REGISTRY, Task
@@ -149,19 +147,6 @@ def test_memory_is_read_in_both_forms_of_control_groups(tmp_path: Path):
 )
 def test_what_an_image_asks_for_is_read_from_its_configuration(config, wishes):
     assert wishes_of(config) == wishes
-
-
-def test_an_engine_that_has_not_heard_of_an_end_is_outdated():
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-        state = {"Running": True, "Pid": process.pid}
-        assert not _outdated(state)
-        process.stdin.close()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert _outdated(state), "a process that nobody has waited for has ended all the same"
-        process.wait()
-        assert _outdated(state)
-        assert not _outdated({**state, "Running": False})
-        assert not _outdated({})
 
 
 def test_what_held_and_then_broke_is_broken():
