@@ -1,0 +1,132 @@
+"""Which gated windows count: each rule broken by itself, in a record, ends in its own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from gates import MS, Power, World, constant, idle_work_idle
+from gates import S as SECOND
+from records import FAST, SLOW, Scene, cpu_sources, source, steady_world
+
+from protocol.methodology import acceptance
+from protocol.methodology.gated import Gate, gate, measure, series
+from protocol.methodology.trace import PowerTrace, Window
+
+OPEN, CLOSE = 5 * SECOND, 8 * SECOND
+WORK = idle_work_idle(OPEN, CLOSE, 70_000, 650_000)
+STATE = ("clock_reasons", "temperature_c", "power_limit_mw", "utilization")
+
+
+def record(device: World | None = None, **state: Callable[[int], int]) -> PowerTrace:
+    """A session's record whose device is the world's: windows idle-0, run-1, idle-1 of 2, 3 and 2.3 s."""
+    device = device or World(power=WORK, open_ns=OPEN, close_ns=CLOSE, phase=13 * MS, dither=1)
+    defaults: dict[str, Callable[[int], int]] = {
+        "clock_reasons": lambda t: 0,
+        "temperature_c": lambda t: 41,
+        "power_limit_mw": lambda t: 700_000,
+        "utilization": lambda t: 100 if OPEN <= t <= CLOSE else 0,
+    }
+    world = {
+        **steady_world(),
+        "gpu0.energy_mj": device.counted,
+        "gpu0.power_average_mw": device.averaged,
+        **{f"gpu0.{name}": read for name, read in (defaults | state).items()},
+    }
+    scene = Scene(
+        world=world,
+        windows=(
+            ("idle-0", 2 * SECOND, 4 * SECOND),
+            ("run-1", OPEN, CLOSE),
+            ("idle-1", CLOSE + MS, CLOSE + 3 * SECOND),
+        ),
+        sources={**cpu_sources(), "gpu": source("nvml", devices=["gpu0"])},
+        fast=(*FAST, "gpu0.energy_mj", "gpu0.power_average_mw"),
+        slow=(*SLOW, *(f"gpu0.{name}" for name in STATE)),
+        origin=0,
+        period=20 * MS,
+    )
+    return scene.trace()
+
+
+def gated(trace: PowerTrace) -> Gate:
+    return gate(trace, trace.window("run-1"), trace.window("idle-0"), trace.window("idle-1"))
+
+
+def codes(trace: PowerTrace) -> list[str]:
+    return [fault.code for fault in acceptance.faults(trace, series(trace, "gpu0"), gated(trace))]
+
+
+def test_an_honest_window_breaks_no_rule() -> None:
+    trace = record()
+    assert codes(trace) == []
+    reading = measure(series(trace, "gpu0"), gated(trace))
+    assert acceptance.implausible(trace, reading, trace.window("run-1")) == []
+    assert float(reading.joules) == pytest.approx(1_950, rel=3e-3)  # located to 10 ms only: there was no hunt
+
+
+def test_a_window_that_opens_while_the_device_cools_down_is_not_settled() -> None:
+    corners = [(0, 400_000), (OPEN - SECOND, 400_000), (OPEN - SECOND, 70_000), (OPEN, 70_000)]
+    power = Power([*corners, (OPEN, 650_000), (CLOSE, 650_000), (CLOSE, 70_000)])
+    assert "NOT_SETTLED" in codes(record(World(power=power, open_ns=OPEN, close_ns=CLOSE)))
+
+
+def test_a_counter_that_stands_still_in_the_work_is_frozen() -> None:
+    still = int(WORK.energy(6 * SECOND) / 10**9) + 7_000_000
+    device = World(
+        power=WORK,
+        open_ns=OPEN,
+        close_ns=CLOSE,
+        dither=1,
+        seen=lambda t, mj: still if 6 * SECOND < t < 7 * SECOND else mj,
+    )
+    assert codes(record(device)) == ["COUNTER_FROZEN"]
+
+
+@pytest.mark.parametrize("value", [0, 300_000])
+def test_a_mean_that_does_not_move_while_the_device_works_is_stuck(value: int) -> None:
+    class Stuck(World):
+        def averaged(self, t: int) -> int:
+            return value if t > OPEN else super().averaged(t)
+
+    assert codes(record(Stuck(power=WORK, open_ns=OPEN, close_ns=CLOSE))) == ["POWER_STUCK"]
+
+
+def test_a_mean_that_does_not_move_while_nothing_works_is_idle() -> None:
+    trace = record(World(power=constant(70_000), open_ns=OPEN, close_ns=CLOSE), utilization=lambda t: 0)
+    assert codes(trace) == []
+
+
+@pytest.mark.parametrize(("limit", "broken"), [(700_000, []), (580_000, ["IMPLAUSIBLE_POWER"])])
+def test_no_device_takes_more_than_its_limit(limit: int, broken: list[str]) -> None:
+    trace = record(power_limit_mw=lambda t: limit)
+    reading = measure(series(trace, "gpu0"), gated(trace))
+    assert [f.code for f in acceptance.implausible(trace, reading, trace.window("run-1"))] == broken
+
+
+def test_no_device_works_on_less_than_half_its_idle() -> None:
+    trace = record()
+    reading = replace(measure(series(trace, "gpu0"), gated(trace)), joules=Fraction(100))
+    assert [f.code for f in acceptance.implausible(trace, reading, trace.window("run-1"))] == ["IMPLAUSIBLE_POWER"]
+
+
+def test_clocks_that_somebody_chose_in_the_window_are_named() -> None:
+    assert codes(record(clock_reasons=lambda t: 0x2 if t > 6 * SECOND else 0x1)) == ["CLOCKS_CHANGED"]
+    assert codes(record(clock_reasons=lambda t: 0x4 if t > 6 * SECOND else 0x1)) == []  # the power cap is not a choice
+
+
+@pytest.mark.parametrize(("last", "broken"), [(44, []), (45, ["TEMPERATURE_APART"])])
+def test_runs_begin_equally_warm(last: int, broken: list[str]) -> None:
+    trace = record(temperature_c=lambda t: last if t > 7 * SECOND else 41)
+    runs = [trace.window("run-1"), Window(name="run-2", open_ns=CLOSE + MS, close_ns=CLOSE + SECOND)]
+    assert [f.code for f in acceptance.start_temperatures(trace, "gpu0", runs)] == broken
+
+
+def test_answers_kept_from_run_to_run_show_as_a_trend() -> None:
+    honest = [Fraction(100 + i % 3) for i in range(10)]
+    kept = [Fraction(100 - 4 * i) for i in range(10)]
+    assert acceptance.trend(honest) == []
+    assert [fault.code for fault in acceptance.trend(kept)] == ["TREND"]
+    assert acceptance.trend(kept[:5]) == []  # too few to tell
