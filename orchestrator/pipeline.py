@@ -20,7 +20,9 @@ from pathlib import Path
 from orchestrator import assemble
 from orchestrator.batch import Batch, BatchFile
 from orchestrator.evidence import finished_runs, keep_session, runner_environment
+from orchestrator.launch import cgroups
 from orchestrator.launch.profile import LaunchProfile, build_profile
+from orchestrator.launch.sandbox import session_groups
 from orchestrator.record.bundle import export
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.reserve import Reserve
@@ -229,6 +231,8 @@ class Corridor:
     def _close_open_session(self) -> None:
         now = datetime.now(UTC)
         for item in self.books.registrar.open_intents():
+            # A command that was killed in its tidying may have removed the sandbox, and its control groups not yet.
+            cgroups.remove(session_groups(_session_id(item.recorded)))
             facts = assemble.OutcomeFacts(
                 campaign=item.intent.campaign,
                 intent=item.recorded.link,
@@ -378,7 +382,7 @@ class _Walk:
         predicate = assemble.intent_json(self.plan_id, cell, attempt, datetime.now(UTC))
         intent = corridor.record(SESSION_INTENT, self.item.subject, predicate)
         order = SessionOrder(
-            session_id=f"{intent.log_index}-{intent.statement_id[:12]}",
+            session_id=_session_id(intent),
             cell=cell,
             image=self.item.campaign.image,
             profile=self.item.profile,
@@ -422,6 +426,11 @@ class _Walk:
         store = self.corridor.books.evidence
         named = [("launch-profile", self.item.profile.to_json()), *self.corridor.shared]
         return [Resource(name=name, sha256=store.put(data), media_type="application/json") for name, data in named]
+
+
+def _session_id(intent: Recorded) -> str:
+    """Return the name of a session's parts in the engine and the kernel."""
+    return f"{intent.log_index}-{intent.statement_id[:12]}"
 
 
 def _summary(facts: assemble.OutcomeFacts) -> str:

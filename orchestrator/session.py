@@ -53,9 +53,8 @@ from protocol.samples import Point
 from protocol.submission import Cell, SealedImage
 from protocol.units import NS_PER_S
 
-# A process's connections end before it does, and the engine hears of its end some 0.1 s later.
-_ENDED_PERHAPS = frozenset({"STREAM_BROKEN", "STREAM_ENDED", "ENGINE_STATE"})
-_ENDING_S = 2.0
+_BROKEN = frozenset({"STREAM_BROKEN", "STREAM_ENDED"})
+_ENDING_S = 2.0  # a server's connections end before the server does, and that before its container
 _ENDING_POLL_S = 0.05
 
 
@@ -300,8 +299,8 @@ class _Conversation:
 
 
 def _ending(sandbox: Sandbox, error: JoulesealError) -> ContainerFailed | None:
-    """Return why the container ended, if it did; the engine is given the time to hear of it."""
-    deadline = time.monotonic() + (_ENDING_S if error.code in _ENDED_PERHAPS else 0.0)
+    """Return why the container ended, if it did; one whose connection broke is given the time to end."""
+    deadline = time.monotonic() + (_ENDING_S if error.code in _BROKEN else 0.0)
     while True:
         failure = sandbox.failure()
         if failure is not None or time.monotonic() >= deadline:
