@@ -5,7 +5,8 @@
 STORY is JSON: {} for no harm; {"session": n, "after_s": t} dies t seconds after session n of the command began;
 {"session": n, "run": true} dies when the first run of session n begins;
 {"session": n, "writes": w} dies when the w-th file since then is about to be put into its place, half of it written;
-{"at": "plan"} dies where a second campaign would be planned, {"at": "export"} where the bundle would be written.
+{"at": "plan"} dies where a second campaign would be planned, {"at": "groups"} where a sandbox is gone and its control
+groups are not, {"at": "export"} where the bundle would be written.
 The doctor, which has stories of its own, is left out.
 """
 
@@ -23,6 +24,7 @@ from typing import Any, NoReturn
 from orchestrator import doctor, live, pipeline, session
 from orchestrator.cli import main
 from orchestrator.commands import run
+from orchestrator.launch import cgroups
 from orchestrator.launch.engine import DockerEngine
 from tests.engine.rig import IDLE_NS
 
@@ -95,6 +97,8 @@ def prepare(story: dict[str, Any]) -> None:
     match story.get("at"):
         case "plan":
             at_second_plan()
+        case "groups":
+            cgroups.remove = die
         case "export":
             pipeline.export = die
 

@@ -27,7 +27,9 @@ from orchestrator.commands.run import BUNDLE_NAME, ROOT_NAME
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
+from orchestrator.launch import cgroups
 from orchestrator.launch.engine import DockerEngine
+from orchestrator.launch.sandbox import session_groups
 from orchestrator.live import PlainView
 from orchestrator.pipeline import Books, Corridor, Request
 from orchestrator.record import domain
@@ -299,9 +301,12 @@ def rig(
 
 
 def reap(rig_id: str) -> None:
-    """Remove what a failed test left in the engine."""
+    """Remove what a failed test left in the engine and in the kernel."""
     label = f"label=dev.jouleseal.rig={rig_id}"
+    names = docker("ps", "--all", "--filter", label, "--format", '{{.Label "dev.jouleseal.session"}}').split()
     for container in docker("ps", "--all", "--quiet", "--filter", label).split():
         docker("rm", "--force", "--volumes", container)
     for volume in docker("volume", "ls", "--quiet", "--filter", label).split():
         docker("volume", "rm", "--force", volume)
+    for name in names:
+        cgroups.remove(session_groups(name))

@@ -215,6 +215,15 @@ def test_killed_in_a_run_the_sandbox_is_reaped_and_finished_sessions_are_kept(ri
     assert_nothing_measured_again(rig)
 
 
+def test_killed_between_the_sandbox_and_its_control_groups_both_are_gone_in_the_end(rig, hostile):
+    submission = rig.submission(hostile["honest"])
+    assert rig.completed(submission, story={"at": "groups"})[0] == -signal.SIGKILL
+    assert rig.left_in_the_engine() != []
+    assert rig.completed(submission)[0] == 0
+    assert rig.told().aborts == [("INTERRUPTED", "measurement"), None]
+    assert_finished(rig, campaigns=1)
+
+
 def test_killed_between_two_campaigns_only_the_same_submissions_or_an_explicit_word_go_on(rig, hostile):
     first, second = (rig.submission(hostile["honest"], name=name) for name in ("first", "second"))
     other = rig.submission(hostile["honest"], name="other")
