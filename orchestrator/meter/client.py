@@ -92,6 +92,11 @@ class Sampler:
         """The process's id."""
         return self._process.pid
 
+    @property
+    def devices(self) -> int:
+        """How many accelerators are leased to the sampler."""
+        return len(self._header["sources"]["gpu"]["devices"])
+
     def attach(self, target: SandboxTarget) -> None:
         """Begin to read the sandbox's own cgroup; raises MeterUnavailable NO_CGROUP where it cannot be read."""
         dirs = {name: str(path) for name, path in target.cgroup_dirs.items()}
@@ -105,6 +110,10 @@ class Sampler:
     def close_window(self) -> int:
         """Mark the open window's end; returns the mark in CLOCK_MONOTONIC nanoseconds."""
         return int(self._ask("close"))
+
+    def hunt(self) -> list[int]:
+        """Read densely until each accelerator's counter was seen to tick; returns how often each did, within 1 s."""
+        return [int(ticks) for ticks in self._ask("hunt")]
 
     def latest(self) -> LiveReading:
         """Return the power over the last second."""

@@ -1,9 +1,9 @@
 """When to read around a window's edges, so that a counter's ticks are located: pure, it says instants and never waits.
 
 Rules
-1. Until a device's second tick is seen it is read every 4.5 ms. From then on the next tick is foreseen (the last one
-   plus the time between the last two), and is read for every 1 ms from 6 ms before to 6 ms after. So the coarse part is
-   short, and a tick is known to 0.5 ms at the cost of a dozen reads.
+1. A device is read every 4.5 ms until a tick was seen and its period is known (from the last two ticks, or from an
+   earlier hunt). From then on the next tick is foreseen, and is read for every 1 ms from 6 ms before to 6 ms after. So
+   a tick is known to 0.5 ms at the cost of a dozen reads.
 2. A hunt ends when each device has shown the wanted ticks, one of them known to 1 ms, or has had its tries, or at its
    limit of 1 s. What was not found then is not made up: the account finds no ticks, and voids the window.
 3. Polling is kept to the edges: ten times the reads throughout cost ten times the CPU and gain no accuracy.
@@ -21,6 +21,8 @@ FINE_NS: Final = NS_PER_MS
 ZONE_NS: Final = 6 * NS_PER_MS
 LIMIT_NS: Final = NS_PER_S
 GOOD_NS: Final = 3 * NS_PER_MS  # the width below which a tick counts as well located: two fine steps and a late turn
+WANTED: Final = 2  # the second tick can be foreseen where the period is known
+WANTED_UNKNOWN: Final = 3
 TRIES: Final = 5  # ticks after which a device has had its chances
 
 
@@ -58,14 +60,12 @@ class _Trail:
 
 
 class TickHunt:
-    """One edge's burst over all leased devices; `periods` are the updates that an earlier hunt has found."""
+    """One edge's burst over all leased devices; `periods` are their updates in ns as seen earlier, or None."""
 
-    def __init__(
-        self, started_ns: int, devices: int, wanted: int = 3, periods: Sequence[int | None] | None = None
-    ) -> None:
+    def __init__(self, started_ns: int, periods: Sequence[int | None]) -> None:
         self._until_ns = started_ns + LIMIT_NS
-        self._wanted = wanted
-        self._trails = [_Trail(period) for period in periods or [None] * devices]
+        self._wanted = WANTED_UNKNOWN if None in periods else WANTED
+        self._trails = [_Trail(period) for period in periods]
         self._now_ns = started_ns
 
     def see(self, begun_ns: int, ended_ns: int, counters: Sequence[int | None]) -> None:
@@ -86,7 +86,7 @@ class TickHunt:
 
     @property
     def periods(self) -> list[int | None]:
-        """Each device's update period as this hunt has seen it, in nanoseconds."""
+        """Each device's update period, in nanoseconds, as far as it is known now."""
         return [trail.period_ns for trail in self._trails]
 
     @property

@@ -3,16 +3,18 @@
     python -m orchestrator.meter.sampler RECORD CONFIG        (CONFIG is the JSON of `client.py`)
 
 Rules
-1. Commands come as JSON lines on standard input: ["attach",{...}] ["open",name] ["close"] ["latest"] ["stop"]. Every
-   one is answered by one line on standard output: ["ok",...] or ["error",code,observed]. Unasked, a line ["beat",t]
-   says once a second that the sampler is alive; beats are dropped when nobody reads them.
+1. Commands come as JSON lines on standard input: ["attach",{...}] ["open",name] ["close"] ["latest"] ["hunt"] ["stop"].
+   Every one is answered by one line on standard output: ["ok",...] or ["error",code,observed]. Unasked, a line
+   ["beat",t] says once a second that the sampler is alive; beats are dropped when nobody reads them.
 2. Deadlines are absolute (start + k periods on CLOCK_MONOTONIC): a late sample does not make the next ones late. A
    deadline that has passed by a whole period is not made up for, but counted.
 3. A mark is answered only after every counter was read at the mark and the record was flushed to the kernel.
 4. An instrument that fails gets a failure row and is never read again; its columns are null from then on.
 5. When standard input ends (the orchestrator is gone), or on SIGTERM, the record is ended with that as its status,
    flushed to the disk, and the process exits. Ctrl-C at the terminal is the orchestrator's business, not ours.
-6. Nothing heavy is imported; the accelerator's library only where an accelerator is leased.
+6. A hunt reads every few milliseconds until each accelerator's counter was seen to tick (`edges`), and is answered when
+   it ends. It adds rows; the deadlines are kept.
+7. Nothing heavy is imported; the accelerator's library only where an accelerator is leased.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from orchestrator.meter.cgroup import COLUMNS as CGROUP_COLUMNS
 from orchestrator.meter.cgroup import HOST_COLUMNS as CGROUP_HOST_COLUMNS
 from orchestrator.meter.cgroup import CgroupInstrument
+from orchestrator.meter.edges import TickHunt
 from orchestrator.meter.host import HostInstrument, host_facts
+from orchestrator.meter.patience import Patient
 from orchestrator.meter.rapl import RaplInstrument, discover
 from protocol.errors import JoulesealError
 from protocol.methodology import trace as record
@@ -75,7 +79,11 @@ class Sampler:
         self._attached = False
         self._pending = b""
         self._rows: dict[str, list[tuple[int, list[int | None]]]] = {"s": [], "h": []}
+        self._hunt: TickHunt | None = None
         self._slots, sources, facts = _open_instruments(config)
+        columns = [column for slot in self._slots for column in slot.columns]
+        self._counters = [i for i, name in enumerate(columns) if name.endswith(f".{record.GPU_ENERGY}")]
+        self._periods: list[int | None] = [None] * len(self._counters)
         self._origin = time.monotonic_ns()
         self.header = self._header(config, sources, facts)
         self._write(self.header)
@@ -92,9 +100,14 @@ class Sampler:
                 self._misses += late
                 tick += late + 1
                 self._sample(host=(tick - 1) % self._ticks_per_host < late + 1)
-            elif select.select([0], [], [], (due - now) / NS_PER_S)[0]:
+            elif self._hunt is not None and now >= self._hunt.due_ns:
+                self._sample(host=False)
+            elif select.select([0], [], [], (self._next(due) - now) / NS_PER_S)[0]:
                 self._listen()
         return 0
+
+    def _next(self, due: int) -> int:
+        return due if self._hunt is None else min(due, self._hunt.due_ns)
 
     def terminate(self, _signal: int, _frame: FrameType | None) -> None:
         """Take SIGTERM: end at the next turn."""
@@ -153,6 +166,8 @@ class Sampler:
         fast = self._read(lambda slot: slot.columns, lambda instrument: instrument.read(), failures, at)
         self._row("s", at, fast)
         self._samples += 1
+        if self._hunt is not None:
+            self._follow(self._hunt, at, fast)
         if host:
             slow = self._read(lambda slot: slot.host_columns, lambda instrument: instrument.read_host(), failures, at)
             self._row("h", at, slow)
@@ -162,6 +177,13 @@ class Sampler:
             self._checkpoint()
             _beat(self._since(at))
         return at
+
+    def _follow(self, hunt: TickHunt, at: int, fast: list[int | None]) -> None:
+        """Tell the hunt what was read, and its asker when it has ended."""
+        hunt.see(at, time.monotonic_ns(), [fast[place] for place in self._counters])
+        if hunt.done:
+            self._hunt, self._periods = None, hunt.periods
+            _say(["ok", hunt.ticks])
 
     def _row(self, kind: str, at: int, values: list[int | None]) -> None:
         since = self._since(at)
@@ -214,10 +236,18 @@ class Sampler:
         elif command == "latest":
             rows = {kind: [kept[0], kept[-1]] if kept else [] for kind, kept in self._rows.items()}
             _say(["ok", {"rows": rows, "window": self._window, "misses": self._misses}])
+        elif command == "hunt" and self._hunt is None:
+            self._begin_hunt()
         elif command == "stop":
             self._status = "closed"
         else:
             _say(["error", "OUT_OF_TURN", f"{command} while window={self._window!r}, attached={self._attached}"])
+
+    def _begin_hunt(self) -> None:
+        if self._counters:
+            self._hunt = TickHunt(time.monotonic_ns(), self._periods)
+        else:
+            _say(["ok", []])
 
     def _mark(self, edge: str, name: str) -> int:
         at = self._sample(host=True)
@@ -264,7 +294,7 @@ def _open_instruments(config: dict[str, Any]) -> tuple[list[Slot], dict[str, obj
         from orchestrator.meter.nvml import NvmlInstrument  # noqa: PLC0415
 
         nvml = NvmlInstrument(config["devices"], Path(config["proc"]))
-        slots.append(Slot(nvml, nvml.columns, nvml.host_columns))
+        slots.append(Slot(Patient(nvml), nvml.columns, nvml.host_columns))
         sources["gpu"] = _source("nvml", "", devices=nvml.prefixes)
         facts = nvml.facts()
     return slots, sources, facts

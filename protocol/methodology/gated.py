@@ -25,8 +25,9 @@ Rules
    is ever an energy (ZERO_ENERGY).
 8. Standard uncertainties, in joules; the stated one is k = 2 times their root sum of squares:
    u_gain      5 %/sqrt 3 of E, uncalibrated (arXiv 2312.02741: proportional, per board); a calibration replaces it
-   u_edge      |idle after - idle before| x U; the two ticks' half widths and the idle slope's bound over the slack,
-               each a rectangular distribution (half width/sqrt 3: JCGM 100:2008, 4.3.7); the counter's last digit
+   u_edge      |idle after - idle before| x U; the two ticks' half widths, added because the same polling located both;
+               the idle slope's bound over the slack; the counter's last digit. The last three are rectangular
+               distributions (half width/sqrt 3: JCGM 100:2008, 4.3.7)
    u_channels  what of |A - B| the 1 s mean's own resolution does not explain, over sqrt 3: a check cannot show less
                than it resolves. For work of a height P above idle that resolution is P x h / sqrt 6 with h the longest
                time that the mean was seen to stand still while it should fall (the unbracketed edges of a held value,
@@ -57,6 +58,7 @@ METHOD_GATED_MEAN: Final = "nvml-gated-mean/1"
 IDLE_BASE_NS: Final = 2 * NS_PER_S  # within what settling (1.5 s) and arming (1 s and two hunts) guarantee to be idle
 MEAN_BASE_NS: Final = 500 * NS_PER_MS  # of it, what a 1 s mean says of idle alone
 HOLD_NS: Final = 2 * NS_PER_S  # idle after CLOSE, at least: the mean's 1 s, and time for deferred work to show
+HOLD_LIMIT_NS: Final = 2_500 * NS_PER_MS  # and at most: what comes later is the next run's settling
 SLACK_DOUBT: Final = Fraction(1, 100)  # of the idle slope, for the choice of ticks only
 DEFERRED_SHARE: Final = Fraction(1, 100)
 CHANNELS_SHARE: Final = Fraction(2, 100)
@@ -180,7 +182,8 @@ def gate(trace: PowerTrace, run: Window, before: Window, after: Window) -> Gate:
             expected=f"at least {IDLE_BASE_NS} ns before and {HOLD_NS} ns after",
             hint="a gated window needs its settling and its hold",
         )
-    return Gate(window=run, from_ns=before.open_ns, until_ns=after.close_ns)
+    until_ns = min(after.close_ns, run.close_ns + HOLD_LIMIT_NS)
+    return Gate(window=run, from_ns=before.open_ns, until_ns=until_ns)
 
 
 def series(trace: PowerTrace, device: str) -> Series:
@@ -394,9 +397,9 @@ def u_edge(found: Bracket | None, window: Window) -> Fraction:
     if found is None:
         return Fraction(0)
     drift = energy(abs(found.idle_after.watts - found.idle.watts), found.update_ns)
-    places = [energy(found.idle.watts, tick.half) for tick in (found.start, found.end)]
+    places = energy(found.idle.watts, found.start.half + found.end.half)
     slack = (window.open_ns - found.start.at) + (found.end.at - window.close_ns)
-    rectangles = [*places, energy(found.idle.bound, slack), _QUANTUM]
+    rectangles = [places, energy(found.idle.bound, slack), _QUANTUM]
     return statistics.square_root(drift**2 + sum((part**2 for part in rectangles), Fraction(0)) * _THIRD)
 
 

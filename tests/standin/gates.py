@@ -1,6 +1,6 @@
 """Gated windows of an accelerator in virtual time: power is given, its energy exact, every reading follows from it.
 
-The instants of the readings are those of the sampler: absolute deadlines, marks, echoes, and the hunts of
+The instants of the readings are those of the sampler: absolute deadlines, marks, and the hunts of
 `orchestrator.meter.edges` at both edges, each late by as much as the world says.
 """
 
@@ -73,7 +73,7 @@ class World:
     origin: int = 0
     period: int = 100 * MS
     settle: int = 3 * S
-    hold: int = 2_300 * MS
+    hold: int = 2_500 * MS
     mean_update: int = 1
     gain: Fraction = Fraction(1)
     counter: bool = True
@@ -97,8 +97,8 @@ class World:
         self.rows[t] = (self.counted(t + span // 2), self.averaged(t + span // 2))
         return t + span
 
-    def hunt(self, start: int, periods=None) -> TickHunt:
-        found = TickHunt(start, 1, wanted=3 if periods is None else 2, periods=periods)
+    def hunt(self, start: int, periods: Sequence[int | None] = (None,)) -> TickHunt:
+        found = TickHunt(start, periods)
         t = start
         while True:
             end = self.read(t)
@@ -112,12 +112,11 @@ class World:
         first = begin - (begin - self.origin) % self.period
         for t in range(first - self.period, end + 2 * self.period, self.period):
             self.read(t + self.late())
-        for mark in (begin, self.open_ns, self.open_ns + S, self.close_ns, self.close_ns + S, end):
+        for mark in (begin, self.open_ns, self.close_ns, end):
             self.read(mark)
-        self.hunt(self.open_ns - 1_800 * MS)
-        armed = self.hunt(self.open_ns - 400 * MS)
-        self.hunt(self.close_ns, armed.periods)
-        self.hunt(self.close_ns + 2 * S - 100 * MS, armed.periods)
+        periods = self.hunt(self.open_ns - 1_600 * MS).periods
+        for start in (self.open_ns - 300 * MS, self.close_ns, self.close_ns + 2 * S):
+            self.hunt(start, periods)
         times = sorted(self.rows)
         return Series(
             name="gpu0",

@@ -4,7 +4,9 @@
  * read anew at every call so that a test can change the device while somebody measures it:
  *
  *   start_ns N      CLOCK_MONOTONIC at which the waveform begins            (default 0)
- *   wave constant|square|ramp                                               (default constant)
+ *   wave constant|square|ramp|pulse                                         (default constant)
+ *   wave pulse: low_mw but for high_mw between pulse_ns and pulse_end_ns (CLOCK_MONOTONIC), then low_mw + trickle_mw for
+ *                   trickle_ms (a test moves the marks once the pulse is due; before it there is only low_mw)
  *   low_mw N, high_mw N, period_ms N                                        (constant uses high_mw; a ramp goes low..high)
  *   tick_ms N       how often the energy counter moves                      (default 100)
  *   offset_mj N     what the counter held at start_ns                       (default 0)
@@ -14,6 +16,10 @@
  *   error_83 N, error_185 N, error_186 N    the same for one field
  *   hang_ms N       every call about the device takes this long
  *   frozen N        the counter stands still at this many mJ
+ *   frozen_ns N     the counter stands still from this CLOCK_MONOTONIC on
+ *   gain_permille N the counter counts so much of the truth                 (default 1000)
+ *   dither_mw N     the mean power's last digit flickers by so much, ten times a second (default 0)
+ *   stuck_mw N      the mean power answers this and does not move
  *   reset_ns N      the counter begins again from 0 at this CLOCK_MONOTONIC
  */
 #include <stdint.h>
@@ -82,12 +88,37 @@ static char wave(void) {
     return found ? *found : 'c';
 }
 
+/* The pulse's marks in microseconds after the start. */
+static void pulse(int64_t *begin, int64_t *end, int64_t *tail) {
+    int64_t start = number("start_ns", 0);
+    *begin = (number("pulse_ns", INT64_MAX / 2) - start) / 1000;
+    *end = (number("pulse_end_ns", INT64_MAX / 2) - start) / 1000;
+    *tail = *end + number("trickle_ms", 0) * 1000;
+}
+
+static int64_t within(int64_t us, int64_t begin, int64_t end) { return us <= begin ? 0 : us < end ? us - begin : end - begin; }
+
+static int64_t pulse_power(int64_t us) {
+    int64_t begin, end, tail, low = number("low_mw", 0);
+    pulse(&begin, &end, &tail);
+    if (us >= begin && us < end) return number("high_mw", 300000);
+    return us >= end && us < tail ? low + number("trickle_mw", 0) : low;
+}
+
+static int64_t pulse_energy(int64_t us) {
+    int64_t begin, end, tail, low = number("low_mw", 0);
+    pulse(&begin, &end, &tail);
+    return us * low + within(us, begin, end) * (number("high_mw", 300000) - low)
+        + within(us, end, tail) * number("trickle_mw", 0);
+}
+
 /* Power in milliwatts and energy in nanojoules (milliwatts times microseconds), `us` microseconds after the start. */
 static int64_t power(int64_t us) {
     int64_t low = number("low_mw", 0), high = number("high_mw", 300000), period = number("period_ms", 1000) * 1000;
     if (us < 0) return low;
     if (wave() == 's') return us % period < period / 2 ? high : low;
     if (wave() == 'r') return us < period ? low + (high - low) * us / period : high;
+    if (wave() == 'p') return pulse_power(us);
     return high;
 }
 
@@ -103,19 +134,27 @@ static int64_t energy(int64_t us) {
         int64_t rising = us < period ? us : period;
         return rising * low + (int64_t)((double)(high - low) * rising / period * rising / 2) + (us - rising) * high;
     }
+    if (wave() == 'p') return pulse_energy(us);
     return us * high;
 }
 
 static int64_t counter_mj(void) {
     int64_t frozen = number("frozen", -1), reset = number("reset_ns", 0);
     int64_t start = number("start_ns", 0), tick = number("tick_ms", 100) * 1000, at = now();
+    int64_t stop = number("frozen_ns", INT64_MAX), gain = number("gain_permille", 1000);
+    if (at > stop) at = stop;
     int64_t us = (at - start) / 1000 / tick * tick;
     if (frozen >= 0) return frozen;
     if (reset && at >= reset) {
         int64_t from = (reset - start) / 1000 / tick * tick;
         return (energy(us) - energy(from)) / 1000000;
     }
-    return number("offset_mj", 0) + energy(us) / 1000000;
+    return number("offset_mj", 0) + energy(us) / 1000000 * gain / 1000;
+}
+
+static int64_t average(int64_t us) {
+    int64_t flicker = us / 100000 % 2 * number("dither_mw", 0), stuck = number("stuck_mw", -1);
+    return stuck >= 0 ? stuck : (energy(us) - energy(us - 1000000)) / 1000000 + flicker;
 }
 
 static int enter(void *device) {
@@ -210,7 +249,7 @@ int nvmlDeviceGetFieldValues(void *device, int count, field_value *values) {
         if (error) continue;
         field->type = field->field == FIELD_ENERGY ? TYPE_UNSIGNED_LONG_LONG : TYPE_UNSIGNED_INT;
         if (field->field == FIELD_ENERGY) field->value.ull = (unsigned long long)counter_mj();
-        else if (field->field == FIELD_AVERAGE) field->value.u = (uint32_t)((energy(us) - energy(us - 1000000)) / 1000000);
+        else if (field->field == FIELD_AVERAGE) field->value.u = (uint32_t)average(us);
         else if (field->field == FIELD_INSTANT) field->value.u = (uint32_t)power(us);
         else field->status = NOT_SUPPORTED;
     }

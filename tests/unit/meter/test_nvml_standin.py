@@ -76,7 +76,8 @@ def test_constant_power_is_measured_within_its_stated_doubt(tmp_path, config, cg
 
 
 def test_the_three_readings_are_those_of_the_device(tmp_path, config, cgroup, device: Device) -> None:
-    device.set(wave="ramp", low_mw=100_000, high_mw=500_000, period_ms=100)  # long over when the sampler starts
+    over = time.monotonic_ns() - 500 * 10**6  # the ramp is over before the sampler starts, its running mean is not
+    device.set(wave="ramp", low_mw=100_000, high_mw=500_000, period_ms=100, start_ns=over)
     trace = session(tmp_path / "r", config, cgroup)
     assert set(trace.fast.column("gpu0.power_instant_mw")) == {500_000}
     averages = trace.fast.column("gpu0.power_average_mw")
