@@ -9,7 +9,7 @@ STAMP   := .venv/.stamp
 DEMO    := demo-output
 HOME_DIR := $(DEMO)/home
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Tests run in a network namespace of their own: unix sockets work there, a stray connection does not.
+# Unit tests run in a network namespace of their own: unix sockets work there, a stray connection does not.
 NETLESS := $(SUDO) unshare -n --
 
 VENDORS := digits reviews
@@ -53,10 +53,12 @@ check: $(STAMP) ## Lint, types, import contracts, and everything generated again
 	@$(PY) docs/generate.py --check
 
 test: $(STAMP) images ## All tests but the slow ones, with the real engine
-	@$(NETLESS) $(PY) -m pytest -m "not slow"
+	@$(NETLESS) $(PY) -m pytest -m "not slow" tests/unit
+	@$(SUDO) $(PY) -m pytest -m "not slow" tests/engine
 
 test-all: $(STAMP) images ## All tests, the slow ones too
-	@$(NETLESS) $(PY) -m pytest
+	@$(NETLESS) $(PY) -m pytest tests/unit
+	@$(SUDO) $(PY) -m pytest tests/engine
 
 proto: $(STAMP) ## Generate the wire code, its page and its golden descriptor
 	@$(PY) -m protocol.wire.generate

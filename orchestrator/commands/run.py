@@ -9,13 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator import doctor
+from orchestrator.books import Books, Concluded
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch.engine import DockerEngine
 from orchestrator.live import view_for
 from orchestrator.meter.interface import LiveReading, Power
-from orchestrator.pipeline import Books, Concluded, Corridor, Request
+from orchestrator.pipeline import Corridor, Request
 from orchestrator.record.store import make_folder, write_atomic
 from orchestrator.session import Bench
 from orchestrator.submission import read_submission

@@ -23,6 +23,7 @@ from typing import ClassVar
 import pytest
 
 import orchestrator.session
+from orchestrator.books import Books
 from orchestrator.commands.run import BUNDLE_NAME, ROOT_NAME
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
@@ -31,7 +32,7 @@ from orchestrator.launch import cgroups
 from orchestrator.launch.engine import DockerEngine
 from orchestrator.launch.sandbox import session_groups
 from orchestrator.live import PlainView
-from orchestrator.pipeline import Books, Corridor, Request
+from orchestrator.pipeline import Corridor, Request
 from orchestrator.record import domain
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.sequence import Recorded

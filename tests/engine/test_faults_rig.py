@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator.campaign
 import orchestrator.pipeline
 from protocol.attestation.predicates import SessionOutcome
 from protocol.errors import EngineUnavailable, MeterUnavailable, StorageFull
@@ -231,9 +232,9 @@ def test_a_disk_that_fills_before_the_evidence_is_kept_still_has_room_for_the_ou
         disk.fill()
         return record
 
-    conduct = orchestrator.pipeline.conduct
+    conduct = orchestrator.campaign.conduct
     submission = small.submission(hostile["honest"])
-    monkeypatch.setattr(orchestrator.pipeline, "conduct", conducted)
+    monkeypatch.setattr(orchestrator.campaign, "conduct", conducted)
     told = small.run(submission)
     assert_left_open(told, StorageFull, ("STORAGE_FULL", "rig"))
     [outcome] = told.all(SessionOutcome)
