@@ -27,6 +27,7 @@ from protocol.units import MIB
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent
+DEMO = REPOSITORY / "demo-output"
 NULL_IMAGE = "jouleseal/null:local"
 BIN = Path(sys.executable).parent
 START_ROUNDS = 11
@@ -68,14 +69,22 @@ def starts() -> dict[str, float]:
     return {name: statistics.median(times) for name, times in took.items()}
 
 
-def part(script: str) -> dict[str, object]:
-    """Run one of the other benchmarks in a process of its own and return its JSON."""
-    command = [sys.executable, str(HERE / script), "--json"]
+def parts() -> dict[str, list[str]]:
+    """Return the other benchmarks: scripts with arguments; the verifier also on the demo's bundle where there is one."""
+    found = {"Sampler": ["sampler.py"], "Verifier, a synthetic bundle larger than the demo's": ["verifier.py"]}
+    if (DEMO / "bundle.tar").exists():
+        bundle = ["verifier.py", str(DEMO / "bundle.tar"), "--root", str(DEMO / "root.json")]
+        found["Verifier, the demo's bundle"] = bundle
+    return found
+
+
+def output_of(script: Sequence[str], *, as_json: bool) -> str:
+    """Run one of the other benchmarks in a process of its own and return what it printed."""
+    command = [sys.executable, str(HERE / script[0]), *script[1:], *(["--json"] if as_json else [])]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY)
     if not done.stdout.strip():
-        raise SystemExit(f"{script} printed nothing:\n{done.stderr}")
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+        raise SystemExit(f"{script[0]} printed nothing:\n{done.stderr}")
+    return done.stdout
 
 
 def main() -> int:
@@ -85,15 +94,16 @@ def main() -> int:
     arguments = parser.parse_args()
     with sealed_null_model() as (wire_fd, raw_fd):
         table = driver.measure(wire_fd, raw_fd)
-    found = {"sampler": part("sampler.py"), "verifier": part("verifier.py")}
+    found = {name: output_of(script, as_json=arguments.json) for name, script in parts().items()}
     seconds = starts()
     machine = f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
     if arguments.json:
-        print(json.dumps({"machine": machine, "driver": table.as_json(), **found, "starts_s": seconds}, indent=2))
+        others = {name: json.loads(text) for name, text in found.items()}
+        print(json.dumps({"machine": machine, "Driver": table.as_json(), **others, "Starts, s": seconds}, indent=2))
         return 0
     print(f"machine: {machine}\n\nDriver, to the null model in a sandbox\n{table.render()}\n")
-    for name, what in found.items():
-        print(f"{name.capitalize()}\n{json.dumps(what, indent=2)}\n")
+    for name, text in found.items():
+        print(f"{name}\n{text.rstrip()}\n")
     print(f"Start of the commands, median of {START_ROUNDS}; goal under {START_GOAL_S} s")
     for name, value in seconds.items():
         print(f"  {name:<26} {value:6.3f} s")
