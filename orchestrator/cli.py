@@ -64,7 +64,18 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("--campaign", type=_positive, default=1, help="which result of the bundle, from 1")
     label.add_argument("--out", type=Path, default=Path("label.svg"), help="the SVG file to write")
 
-    for command in (check, init, doctor, run, label, new):
+    meter = commands.add_parser(
+        "meter",
+        help="anybody: run any command and measure its energy, with its doubt",
+        description="Run COMMAND and measure it as a run is measured. The exit code is the meter's own: 0 for a valid "
+        "window, 5 for a void one; COMMAND's exit status is reported beside the figures. With --json COMMAND's "
+        "standard output goes to standard error.",
+    )
+    meter.add_argument("--device", action="append", default=[], metavar="UUID", help="an accelerator; may be repeated")
+    meter.add_argument("--record", type=Path, metavar="FILE", help="keep the meter's record in this file")
+    meter.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run, after two dashes")
+
+    for command in (check, init, doctor, run, label, new, meter):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
         command.add_argument(
@@ -98,7 +109,7 @@ def entry() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:
+def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 - one return a command
     # Imports inside, so that `--help` answers without loading the engine, the wire or the metric libraries.
     match arguments.command:
         case "new":
@@ -117,6 +128,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             from orchestrator.commands import doctor  # noqa: PLC0415
 
             return doctor.run(arguments)
+        case "meter":
+            from orchestrator.commands import meter  # noqa: PLC0415
+
+            return meter.run(arguments)
         case "label":
             from orchestrator.commands import label  # noqa: PLC0415
 

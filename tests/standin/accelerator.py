@@ -22,7 +22,7 @@ class Device:
     """The device as the script describes it now; `set` changes it while it is being measured."""
 
     def __init__(self, script: Path) -> None:
-        self._script = script
+        self.script = script
         self._facts: dict[str, object] = {"start_ns": time.monotonic_ns()}
         self._write()
 
@@ -36,6 +36,6 @@ class Device:
 
     def _write(self) -> None:
         text = "".join(f"{key} {value}\n" for key, value in self._facts.items())
-        beside = self._script.with_suffix(".new")
+        beside = self.script.with_suffix(".new")
         beside.write_text(text)
-        beside.rename(self._script)
+        beside.rename(self.script)
