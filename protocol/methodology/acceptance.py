@@ -17,10 +17,17 @@ is a `Fault` with a stable code; none of them is a number that was corrected.
 6. TEMPERATURE_APART (over a cell's runs): the runs began within 3 C of each other; leakage current follows temperature.
 7. TREND (over a cell's runs, a flag and never a correction): the energy of the runs falls steadily, so that the last
    third is under the first by more than 10 %: answers may have been kept from run to run.
+8. WORK_ON_CPU: the accelerators took less than half their idle above idle, while the sandbox used more than half of its
+   CPUs. A rated run on an accelerator works on it. (Both halves are this house's choice: an observed case is 20 W
+   above 70 W of idle beside full processors.)
+9. REHEARSAL (over a session's runs): between the hold of one run and the 2 s before the next, the counter rose above
+   idle by more than what its ticks resolve and by more than 1 % of the run: the device worked, and no run was logged.
+   Set-up work before the first run is not forbidden; `setup_energy` is there so that it is published.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,8 +35,8 @@ from itertools import pairwise
 from typing import Final
 
 from protocol.methodology import statistics
-from protocol.methodology.gated import IDLE_BASE_NS, Gate, GatedReading, Series, ticks, update_period
-from protocol.methodology.trace import PowerTrace, Window
+from protocol.methodology.gated import IDLE_BASE_NS, Gate, GatedReading, Series, energy, ticks, update_period
+from protocol.methodology.trace import CPU_TIME, PowerTrace, Window
 from protocol.methodology.validity import GPU_REASONS
 from protocol.units import NS_PER_MS, NS_PER_S
 
@@ -46,6 +53,10 @@ MIN_TREND_RUNS: Final = 6
 
 # NVML's clocks event reasons (nvml.h): applications clocks setting, sync boost
 REASONS_CHOSEN: Final = 0x2 | 0x10
+
+UNUSED_OF_IDLE: Final = Fraction(1, 2)
+BUSY_OF_CPUS: Final = Fraction(1, 2)
+REHEARSAL_SHARE: Final = Fraction(1, 100)
 
 GPU_LIMIT: Final = "power_limit_mw"
 GPU_BUSY: Final = "utilization"
@@ -102,6 +113,55 @@ def trend(joules: Sequence[Fraction]) -> list[Fault]:
         words = f"the last {third} runs cost {float(last):.1f} J each, the first {third} {float(first):.1f} J"
         return [Fault(code="TREND", observed=words)]
     return []
+
+
+def elsewhere(trace: PowerTrace, readings: Sequence[GatedReading], window: Window) -> list[Fault]:
+    """Return the fault of work that was moved from the accelerators to the processors."""
+    if trace.attachment is None or not readings:
+        return []
+    cpu = trace.fast.column(CPU_TIME) or ()
+    used = [value for value in cpu[trace.fast.between(window.open_ns, window.close_ns)] if value is not None]
+    share = Fraction((used[-1] - used[0]) * 1_000, window.duration_ns * trace.attachment.cpus_milli) if used else 0
+    above = sum((reading.idle_net for reading in readings), Fraction(0)) * NS_PER_S / window.duration_ns
+    idle = sum((reading.idle_watts for reading in readings), Fraction(0))
+    if above < UNUSED_OF_IDLE * idle and share > BUSY_OF_CPUS:
+        words = f"{float(above):.1f} W above idle on the accelerators, {float(share):.2f} of the CPUs busy"
+        return [Fault(code="WORK_ON_CPU", observed=words)]
+    return []
+
+
+def rehearsals(found: Series, runs: Sequence[tuple[Gate, GatedReading]]) -> list[Fault]:
+    """Return a fault for each stretch between two runs in which the device worked."""
+    broken = []
+    for (earlier, reading), (later, _) in pairwise(runs):
+        above, resolution = above_idle(found, earlier.until_ns, later.window.open_ns - IDLE_BASE_NS, reading)
+        if above > max(resolution, REHEARSAL_SHARE * reading.joules):
+            words = f"{found.name}: {float(above):.1f} J above idle after {earlier.window.name!r}, in no run"
+            broken.append(Fault(code="REHEARSAL", observed=words))
+    return broken
+
+
+def setup_energy(trace: PowerTrace, found: Series, first: Gate, reading: GatedReading) -> Fraction:
+    """Return the joules above idle from the sandbox's attachment to the first run's idle: loading, warm-up."""
+    start = trace.attachment.at_ns if trace.attachment is not None else trace.origin_ns
+    return above_idle(found, start, first.window.open_ns - IDLE_BASE_NS, reading)[0]
+
+
+def above_idle(found: Series, start_ns: int, end_ns: int, reading: GatedReading) -> tuple[Fraction, Fraction]:
+    """Return a device's joules above idle in a stretch, and what they cannot resolve.
+
+    They are counted from the last reading before the stretch to the last tick in it. That reading lacks what was used
+    since the tick before it, and one update of idle is what an honest device leaves open there.
+    """
+    moves = ticks(found, start_ns, end_ns) if end_ns > start_ns and found.energy_mj is not None else []
+    first = max(bisect_right(found.times, start_ns) - 1, 0)
+    value = None if found.energy_mj is None else found.energy_mj[first]
+    if not moves or value is None or reading.counter is None:
+        return Fraction(0), Fraction(0)
+    idle, last = reading.counter.idle, moves[-1]
+    stretch = last.at - found.times[first]
+    joules = Fraction(last.value - value, 1_000) - energy(idle.watts, stretch)
+    return joules, energy(idle.watts, reading.counter.update_ns + last.half) + energy(idle.bound, stretch)
 
 
 def seen(trace: PowerTrace, device: str, name: str, start_ns: int, end_ns: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -44,9 +45,16 @@ def pulse(device: Device, seconds: float = 2, halfway: Callable[[], None] = lamb
     time.sleep(seconds / 2)
 
 
-def session(path: Path, config: SamplerConfig, cgroup: PaperCgroup, work: Callable[[], None]) -> PowerTrace:
+def session(
+    path: Path,
+    config: SamplerConfig,
+    cgroup: PaperCgroup,
+    work: Callable[[], None],
+    set_up: Callable[[], None] = lambda: None,
+) -> PowerTrace:
     with Sampler.start(path, config) as sampler:
         sampler.attach(cgroup.target())
+        set_up()
         sampler.open_window("idle-0")
         gating.settle(sampler)
         gating.arm(sampler)
@@ -150,6 +158,67 @@ def test_a_driver_that_never_comes_back_does_not_hang_the_sampler(tmp_path, conf
 
 
 # Cheats and faults in a gated session, each with its verdict
+
+
+def test_cheat_a_second_process_on_the_device(tmp_path, config, cgroup, resting: Device) -> None:
+    def helped() -> None:
+        pulse(resting, 3, lambda: resting.set(pid=os.getpid()))
+
+    trace = session(tmp_path / "r", config, cgroup, helped)
+    with pytest.raises(InvalidMeasurement) as caught:
+        validate(trace)
+    assert caught.value.code == "FOREIGN_PROCESS"
+
+
+def test_cheat_work_moved_to_the_cpu(tmp_path, config, cgroup, resting: Device) -> None:
+    resting.set(high_mw=IDLE + 20_000)
+
+    def on_the_cpu() -> None:
+        pulse(resting, 2, lambda: cgroup.use(1_900_000_000, 50 << 20))
+
+    trace = session(tmp_path / "r", config, cgroup, on_the_cpu)
+    found = acceptance.elsewhere(trace, [measured(trace)], trace.window("run-1"))
+    assert [fault.code for fault in found] == ["WORK_ON_CPU"]
+
+
+def test_cheat_precomputation_before_the_window_is_published(tmp_path, config, cgroup, resting: Device) -> None:
+    trace = session(tmp_path / "r", config, cgroup, lambda: time.sleep(2), lambda: pulse(resting, 2))
+    validate(trace)
+    found = measured(trace)
+    assert float(found.idle_net) == pytest.approx(0, abs=1)
+    above = acceptance.setup_energy(trace, gated.series(trace, "gpu0"), gate_of(trace), found)
+    assert float(above) == pytest.approx(580 * 2, rel=0.02)
+
+
+def test_cheat_rehearsal_between_logged_runs(tmp_path, config, cgroup, resting: Device) -> None:
+    path, closed = tmp_path / "r", 0
+    with Sampler.start(path, config) as sampler:
+        sampler.attach(cgroup.target())
+        for run in (1, 2):
+            sampler.open_window(f"idle-{run - 1}")
+            if run > 1:
+                gating.hold(sampler, closed)
+                time.sleep(0.6)
+                pulse(resting, 1)  # the container works while nobody has asked
+            gating.settle(sampler)
+            gating.arm(sampler)
+            sampler.close_window()
+            sampler.open_window(f"run-{run}")
+            time.sleep(2)
+            closed = sampler.close_window()
+        sampler.open_window("idle-2")
+        gating.hold(sampler, closed)
+        sampler.close_window()
+        sampler.stop()
+    trace = parse_trace(path.read_bytes())
+    validate(trace)
+    found = gated.series(trace, "gpu0")
+    gates = [
+        gated.gate(trace, *(trace.window(name) for name in (f"run-{k}", f"idle-{k - 1}", f"idle-{k}"))) for k in (1, 2)
+    ]
+    runs = [(gate, gated.measure(found, gate)) for gate in gates]
+    assert [fault.code for fault in acceptance.rehearsals(found, runs)] == ["REHEARSAL"]
+    assert [faults for faults in (acceptance.faults(trace, found, gate) for gate in gates) if faults] == []
 
 
 def test_cheat_work_goes_on_after_the_answers(tmp_path, config, cgroup, resting: Device) -> None:
