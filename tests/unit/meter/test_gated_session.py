@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -267,3 +268,40 @@ def test_fault_a_counter_that_freezes_in_the_work(tmp_path, config, cgroup, rest
         pulse(resting, 2, lambda: resting.set(frozen_ns=time.monotonic_ns()))
 
     assert "COUNTER_FROZEN" in faults(session(tmp_path / "r", config, cgroup, freeze))
+
+
+@pytest.mark.slow
+def test_ten_random_windows_in_real_time_tell_that_virtual_time_is_true(tmp_path, config, cgroup, resting) -> None:
+    rng, path, truths, closed = random.Random(10), tmp_path / "r", [], 0
+    with Sampler.start(path, config) as sampler:
+        sampler.attach(cgroup.target())
+        for run in range(11):
+            sampler.open_window(f"idle-{run}")
+            if run:
+                gating.hold(sampler, closed)
+            if run < 10:
+                idle, high, seconds = rng.randrange(40_000, 120_000), rng.randrange(150_000, 700_000), rng.uniform(2, 4)
+                # The counter starts anew with the waveform, long before anybody asks for it: no reset is seen.
+                time.sleep(0.6 if run else 0)
+                resting.set(low_mw=idle, high_mw=high, offset_mj=10**8 * (run + 1), pulse_ns=0, pulse_end_ns=0)
+                gating.settle(sampler)
+                gating.arm(sampler)
+            sampler.close_window()
+            if run < 10:
+                opened = sampler.open_window(f"run-{run + 1}")
+                pulse(resting, seconds)
+                closed = sampler.close_window()
+                work = Fraction(high - idle, 1_000) * Fraction(int(seconds * NS_PER_S), NS_PER_S)
+                truths.append(work + Fraction(idle * (closed - opened), 1_000 * NS_PER_S))
+        sampler.stop()
+    trace = parse_trace(path.read_bytes())
+    validate(trace)
+    found = gated.series(trace, "gpu0")
+    covered, apart = 0, []
+    for run, truth in enumerate(truths, 1):
+        names = (f"run-{run}", f"idle-{run - 1}", f"idle-{run}")
+        reading = gated.measure(found, gated.gate(trace, *(trace.window(name) for name in names)))
+        apart.append(abs(reading.joules / truth - 1))
+        covered += abs(reading.joules - truth) <= reading.uncertainty.expanded(gain=False)
+    assert max(apart) <= Fraction(1, 1_000)
+    assert covered >= 8
