@@ -13,14 +13,17 @@ from records import FAST, SLOW, Scene, cpu_sources, source, steady_world
 
 from protocol.methodology import acceptance
 from protocol.methodology.gated import Gate, gate, measure, series
-from protocol.methodology.trace import PowerTrace, Window
+from protocol.methodology.gated_session import account_runs
+from protocol.methodology.trace import CPU_TIME, PowerTrace, Window
 
 OPEN, CLOSE = 5 * SECOND, 8 * SECOND
 WORK = idle_work_idle(OPEN, CLOSE, 70_000, 650_000)
 STATE = ("clock_reasons", "temperature_c", "power_limit_mw", "utilization")
 
 
-def record(device: World | None = None, **state: Callable[[int], int]) -> PowerTrace:
+def record(
+    device: World | None = None, *, cpu: Callable[[int], int] = lambda t: t // 2, **state: Callable[[int], int]
+) -> PowerTrace:
     """A session's record whose device is the world's: windows idle-0, run-1, idle-1 of 2, 3 and 2.3 s."""
     device = device or World(power=WORK, open_ns=OPEN, close_ns=CLOSE, phase=13 * MS, dither=1)
     defaults: dict[str, Callable[[int], int]] = {
@@ -31,6 +34,7 @@ def record(device: World | None = None, **state: Callable[[int], int]) -> PowerT
     }
     world = {
         **steady_world(),
+        CPU_TIME: cpu,
         "gpu0.energy_mj": device.counted,
         "gpu0.power_average_mw": device.averaged,
         **{f"gpu0.{name}": read for name, read in (defaults | state).items()},
@@ -122,6 +126,33 @@ def test_runs_begin_equally_warm(last: int, broken: list[str]) -> None:
     trace = record(temperature_c=lambda t: last if t > 7 * SECOND else 41)
     runs = [trace.window("run-1"), Window(name="run-2", open_ns=CLOSE + MS, close_ns=CLOSE + SECOND)]
     assert [f.code for f in acceptance.start_temperatures(trace, "gpu0", runs)] == broken
+
+
+def test_a_session_is_answered_whole() -> None:
+    found = account_runs(record(), 1)
+    assert found.faults == ()
+    assert found.flags == ()
+    assert float(found.joules[0]) == pytest.approx(1_950, rel=3e-3)
+    assert abs(float(found.setup_joules["gpu0"])) < 10  # idle for an update at most: nothing was done before
+    assert found.u_runs is None
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        ({"power_limit_mw": lambda t: 580_000}, "IMPLAUSIBLE_POWER"),
+        ({"clock_reasons": lambda t: 0x2 if t > 6 * SECOND else 0}, "CLOCKS_CHANGED"),
+    ],
+)
+def test_a_session_with_one_broken_rule_is_void_with_its_code(state: dict, code: str) -> None:
+    assert [fault.code for fault in account_runs(record(**state), 1).faults] == [code]
+
+
+def test_work_on_the_processors_is_no_work_on_the_accelerator() -> None:
+    lazy = World(power=idle_work_idle(OPEN, CLOSE, 70_000, 90_000), open_ns=OPEN, close_ns=CLOSE, dither=1)
+    found = account_runs(record(lazy, cpu=lambda t: t * 9 // 10), 1)
+    assert [fault.code for fault in found.faults] == ["WORK_ON_CPU"]
+    assert account_runs(record(lazy), 1).faults == ()  # half a CPU, as the steady world uses, is not out of the way
 
 
 def test_answers_kept_from_run_to_run_show_as_a_trend() -> None:
