@@ -153,6 +153,7 @@ def test_work_on_the_processors_is_no_work_on_the_accelerator() -> None:
     found = account_runs(record(lazy, cpu=lambda t: t * 9 // 10), 1)
     assert [fault.code for fault in found.faults] == ["WORK_ON_CPU"]
     assert account_runs(record(lazy), 1).faults == ()  # half a CPU, as the steady world uses, is not out of the way
+    assert account_runs(record(cpu=lambda t: t * 9 // 10), 1).faults == ()  # nor are busy CPUs beside a busy device
 
 
 def test_answers_kept_from_run_to_run_show_as_a_trend() -> None:

@@ -250,6 +250,23 @@ def test_idle_that_drifts_widens_the_doubt_by_its_drift_over_one_update() -> Non
     assert float(wide) == pytest.approx((float(narrow) ** 2 + (4 * 0.1) ** 2) ** 0.5, rel=0.1)
 
 
+def test_both_ticks_places_and_the_slope_over_the_slack_make_the_doubt_of_the_edges() -> None:
+    window = Window(name="run-1", open_ns=100 * S, close_ns=102 * S)
+    bracket = gated.Bracket(
+        joules=Fraction(1),
+        start=gated.Tick(after_ns=100 * S - 42 * MS, by_ns=100 * S - 38 * MS, value=1),  # 2 ms either way, 40 ms before
+        end=gated.Tick(after_ns=102 * S + 57 * MS, by_ns=102 * S + 63 * MS, value=2),  # 3 ms either way, 60 ms after
+        idle=gated.Slope(watts=Fraction(100), bound=Fraction(3)),
+        idle_after=gated.Slope(watts=Fraction(104), bound=Fraction(3)),
+        update_ns=100 * MS,
+        deferred=Fraction(0),
+        resolution=Fraction(0),
+    )
+    drift, places, slack, digit = 4 * 0.1, 100 * 0.005, 3 * 0.1, 0.001
+    expected = (drift**2 + (places**2 + slack**2 + digit**2) / 3) ** 0.5
+    assert float(gated.u_edge(bracket, window)) == pytest.approx(expected, rel=1e-9)
+
+
 def test_the_doubt_of_runs_is_that_of_their_mean() -> None:
     assert float(gated.u_runs([Fraction(v) for v in (9, 10, 11)])) == pytest.approx(1 / 3**0.5)
     assert gated.u_runs([Fraction(1)]) is None
