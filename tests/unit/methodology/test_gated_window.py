@@ -54,7 +54,7 @@ def work(idle: int = IDLE, high: int = WORK, *, seconds: int = 2, tail=(), **fac
     return world(idle_work_idle(100 * S, end, idle, high, tail), seconds=seconds, **facts)
 
 
-# What issue 3 asks of the rule, in virtual time
+# How right the rule is, in virtual time
 
 
 @pytest.mark.parametrize(("seconds", "allowed", "count"), [(2, 1e-3, 120), (5, 1e-3, 40), (20, 5e-4, 30)])
