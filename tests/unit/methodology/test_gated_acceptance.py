@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,10 +21,17 @@ WORK = idle_work_idle(OPEN, CLOSE, 70_000, 650_000)
 STATE = ("clock_reasons", "temperature_c", "power_limit_mw", "utilization")
 
 
+ONE_RUN = (("idle-0", 2 * SECOND, 4 * SECOND), ("run-1", OPEN, CLOSE), ("idle-1", CLOSE + MS, CLOSE + 3 * SECOND))
+
+
 def record(
-    device: World | None = None, *, cpu: Callable[[int], int] = lambda t: t // 2, **state: Callable[[int], int]
+    device: World | None = None,
+    windows: Sequence[tuple[str, int, int]] = ONE_RUN,
+    *,
+    cpu: Callable[[int], int] = lambda t: t // 2,
+    **state: Callable[[int], int],
 ) -> PowerTrace:
-    """A session's record whose device is the world's: windows idle-0, run-1, idle-1 of 2, 3 and 2.3 s."""
+    """A session's record whose device is the world's; read every 20 ms, since there is no hunt here."""
     device = device or World(power=WORK, open_ns=OPEN, close_ns=CLOSE, phase=13 * MS, dither=1)
     defaults: dict[str, Callable[[int], int]] = {
         "clock_reasons": lambda t: 0,
@@ -41,11 +48,7 @@ def record(
     }
     scene = Scene(
         world=world,
-        windows=(
-            ("idle-0", 2 * SECOND, 4 * SECOND),
-            ("run-1", OPEN, CLOSE),
-            ("idle-1", CLOSE + MS, CLOSE + 3 * SECOND),
-        ),
+        windows=windows,
         sources={**cpu_sources(), "gpu": source("nvml", devices=["gpu0"])},
         fast=(*FAST, "gpu0.energy_mj", "gpu0.power_average_mw"),
         slow=(*SLOW, *(f"gpu0.{name}" for name in STATE)),
@@ -162,3 +165,42 @@ def test_answers_kept_from_run_to_run_show_as_a_trend() -> None:
     assert acceptance.trend(honest) == []
     assert [fault.code for fault in acceptance.trend(kept)] == ["TREND"]
     assert acceptance.trend(kept[:5]) == []  # too few to tell
+
+
+def several(works: Sequence[int], between: int = 70_000, **state: Callable[[int], int]) -> PowerTrace:
+    """Runs of 2 s, 10 s apart, each of its own power; for a second between them the device takes `between`."""
+    opens = [(5 + 10 * k) * SECOND for k in range(len(works))]
+    corners = [(0, 70_000)]
+    for begin, high in zip(opens, works, strict=True):
+        end = begin + 2 * SECOND
+        corners += [(begin, 70_000), (begin, high), (end, high), (end, 70_000)]
+        corners += [(end + 3 * SECOND, 70_000), (end + 3 * SECOND, between), (end + 4 * SECOND, between)]
+        corners += [(end + 4 * SECOND, 70_000)]
+    windows = [("idle-0", SECOND, 5 * SECOND - MS)]
+    for k, begin in enumerate(opens, 1):
+        last = begin + 5 * SECOND if k == len(opens) else begin + 10 * SECOND - MS
+        windows += [(f"run-{k}", begin, begin + 2 * SECOND), (f"idle-{k}", begin + 2 * SECOND + MS, last)]
+    device = World(power=Power(corners), open_ns=opens[0], close_ns=opens[0] + 2 * SECOND, phase=13 * MS, dither=1)
+    working = lambda t: 100 if any(a <= t <= a + 2 * SECOND for a in opens) else 0  # noqa: E731
+    return record(device, windows, **{"utilization": working, **state})
+
+
+def test_honest_runs_of_one_session_have_no_fault_and_no_flag() -> None:
+    found = account_runs(several([650_000] * 6), 6)
+    assert (found.faults, found.flags) == ((), ())
+    assert [round(float(joules)) for joules in found.joules] == pytest.approx([1_300] * 6, rel=4e-3)
+    assert found.u_runs is not None
+
+
+def test_runs_that_cost_less_and_less_are_flagged() -> None:
+    assert account_runs(several([650_000, 600_000, 550_000, 500_000, 450_000, 400_000]), 6).flags == ("TREND",)
+
+
+def test_work_between_two_runs_is_a_rehearsal() -> None:
+    found = account_runs(several([650_000, 650_000], between=300_000), 2)
+    assert [fault.code for fault in found.faults] == ["REHEARSAL"]
+
+
+def test_a_session_whose_runs_did_not_begin_equally_warm_is_void() -> None:
+    found = account_runs(several([650_000, 650_000], temperature_c=lambda t: 41 + t // (3 * SECOND)), 2)
+    assert [fault.code for fault in found.faults] == ["TEMPERATURE_APART"]
