@@ -12,13 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
-
-import requests
-from docker.errors import DockerException
+from typing import Any
 
 from orchestrator.launch.engine import DockerEngine
-from orchestrator.launch.failure import unreachable
 from orchestrator.launch.layout import STOP_SIGNAL
 from protocol.errors import EngineUnavailable
 from protocol.submission import SealedImage
@@ -40,18 +36,9 @@ class CheckingEngine(DockerEngine):
 
     output: bytes = b""
 
-    @classmethod
-    def connect(cls, rig_id: str | None = None) -> CheckingEngine:
-        """Connect as DockerEngine does."""
-        return cast("CheckingEngine", super().connect(rig_id))  # it makes an instance of the class it is called on
-
     def wishes(self, image: SealedImage) -> Wishes:
         """Return what the image asks for; raises EngineUnavailable."""
-        try:
-            found: Mapping[str, Any] = self._client.inspect_image(image.config_digest)
-        except (DockerException, requests.exceptions.RequestException, OSError) as error:
-            raise unreachable(str(error), "reading the image's configuration", timed_out=False) from error
-        return wishes_of(found.get("Config") or {})
+        return wishes_of(self.image_settings(image))
 
     def remove(self, container_id: str, volume: str) -> None:
         """Keep the container's output, then remove it and its volumes."""

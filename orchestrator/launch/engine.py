@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import docker
 import requests
@@ -78,7 +78,7 @@ class DockerEngine:
         self._facts = facts
 
     @classmethod
-    def connect(cls, rig_id: str | None = None) -> DockerEngine:
+    def connect(cls, rig_id: str | None = None) -> Self:
         """Connect to the engine that DOCKER_HOST names, or to the local one; raises EngineUnavailable.
 
         `rig_id` marks what this orchestrator makes, so that `reap` touches nothing of another's; the engine's own id is
@@ -115,6 +115,12 @@ class DockerEngine:
                 hint="use a graph driver store; run `jouleseal doctor`",
             )
         return sealed_image(identity)
+
+    def image_settings(self, image: SealedImage) -> Mapping[str, Any]:
+        """Return what an image's configuration says, as the engine tells it."""
+        with _asking("reading the image's configuration"):
+            found: Mapping[str, Any] = self._client.inspect_image(image.config_digest)
+        return found.get("Config") or {}
 
     def _image_id(self, reference: str) -> str:
         try:
