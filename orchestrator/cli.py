@@ -19,6 +19,7 @@ from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
 
 DEFAULT_HOME = "~/.local/state/jouleseal"
+_OWN = ("protocol", "orchestrator", "verifier")
 _EPILOG = (
     "exit codes: 0 done, 1 the claim is false, 2 usage, 3 the submission must change, 4 the machine must be fixed, "
     "5 the measurement was disturbed, 6 cannot be judged, 70 our own fault"
@@ -91,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code of the error tree, 70 for what is our own fault."""
     arguments = build_parser().parse_args(argv)
     try:
-        return _dispatch(arguments)
+        return _run(arguments)
     except JoulesealError as error:
         _print_error(error, as_json=arguments.json)
         return error.exit_code
@@ -107,6 +108,15 @@ def main(argv: Sequence[str]) -> int:
 def entry() -> None:
     """Console script."""
     sys.exit(main(sys.argv[1:]))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return _dispatch(arguments)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] in _OWN:
+            raise
+        raise _not_installed(missing.name) from missing
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 - one return a command
@@ -146,6 +156,15 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _not_installed(module: str) -> UsageError:
+    return UsageError(
+        code="NOT_INSTALLED",
+        observed=f"the Python package that provides {module!r} is not installed",
+        expected="the packages of the extra `runner`",
+        hint="pip install 'jouleseal[runner]'; the base install holds only the verifier",
+    )
 
 
 def _interrupted() -> UsageError:
