@@ -11,10 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from typing import NewType
 
-Nanoseconds = NewType("Nanoseconds", int)
 Millijoules = NewType("Millijoules", int)
-Milliwatts = NewType("Milliwatts", int)
-Bytes = NewType("Bytes", int)
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -28,24 +25,9 @@ MAX_SAFE_INTEGER = (1 << 53) - 1  # RFC 8259 section 6: the integers on which ev
 _DECIMAL_DIGITS = 60  # enough for any quotient of two signed 64-bit integers at our longest precision
 
 
-def seconds(ns: Nanoseconds | int) -> Fraction:
-    """Return a duration in seconds, exactly."""
-    return Fraction(ns, NS_PER_S)
-
-
-def joules(mj: Millijoules | int) -> Fraction:
-    """Return an energy in joules, exactly."""
-    return Fraction(mj, MJ_PER_J)
-
-
-def watt_hours(mj: Millijoules | int) -> Fraction:
+def watt_hours(joules: Fraction) -> Fraction:
     """Return an energy in watt-hours, exactly."""
-    return Fraction(mj, MJ_PER_J * J_PER_WH)
-
-
-def energy_of(power: Fraction, duration: Nanoseconds | int) -> Fraction:
-    """Return the energy in joules of a constant power in watts over a duration in nanoseconds."""
-    return power * seconds(duration)
+    return joules / J_PER_WH
 
 
 def millijoules(energy: Fraction) -> Millijoules:

@@ -49,13 +49,11 @@ class Sampler:
         self._answered = 0
         self._last: list[Any] = []
         self._failure: list[Any] | None = None
-        self._talking = threading.Lock()
+        self._talking = threading.Lock()  # a live view asks from a thread of its own
         self._last_beat_ns = time.monotonic_ns()
         self._cpus_milli: int | None = None
         self._header: dict[str, Any] = {}
         self._closed = False
-        self._turn = threading.Lock()  # a live view asks from a thread of its own
-        self._owed = False
 
     @classmethod
     def start(cls, record_path: Path, config: SamplerConfig | None = None) -> Self:

@@ -31,7 +31,7 @@ from protocol.methodology.energy import (
 )
 from protocol.methodology.timeline import QueryRecord, expected_shape
 from protocol.methodology.trace import PowerTrace
-from protocol.units import J_PER_WH, NS_PER_MS, NS_PER_S, decimal_string, millijoules
+from protocol.units import NS_PER_MS, NS_PER_S, decimal_string, millijoules, watt_hours
 
 STATISTIC = "mean-of-runs/1"
 
@@ -159,7 +159,9 @@ def _energy(runs: Sequence[RunFigures], name: str, read: Callable[[RunFigures], 
     carried = [reading for reading in readings if isinstance(reading, Measured | Estimated)]
     if len(carried) < len(readings):
         return {}
-    per_1000 = [reading.joules / J_PER_WH * _PER_1000 / run.samples for reading, run in zip(carried, runs, strict=True)]
+    per_1000 = [
+        watt_hours(reading.joules) * _PER_1000 / run.samples for reading, run in zip(carried, runs, strict=True)
+    ]
     mean = statistics.mean(per_1000)
     figures = {f"{name}WhPer1000Queries": decimal_string(mean, _WH_PLACES)}
     interval, spread = statistics.interval_95(per_1000), statistics.deviation(per_1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from protocol.units import NS_PER_MS, NS_PER_S
+from protocol.units import NS_PER_S
 
 METHOD_VERSION = "jouleseal-method/1"
 
@@ -14,7 +14,6 @@ WARM_UP_QUERIES = 10  # optimum-benchmark's energy scenario: 10 warm-up runs
 ATTEMPTS_PER_CELL = 3  # one for a disturbance, one for an interruption; more would be shopping for a good session
 
 IDLE_WINDOW_NS = 2 * NS_PER_S  # the idle baseline before each run and after the last
-TIMELINE_SLACK_NS = 50 * NS_PER_MS  # how far a mark may lie outside the queries that it brackets
 
 
 class Scenario(Enum):

@@ -33,9 +33,10 @@ def test_anything_but_a_plain_decimal_is_refused(text):
         units.from_decimal(text)
 
 
-def test_a_watt_for_an_hour_is_a_watt_hour():
-    hour = units.Nanoseconds(3600 * units.NS_PER_S)
-    millijoules = units.millijoules(units.energy_of(Fraction(1), hour))
-    assert millijoules == 3_600_000
-    assert units.watt_hours(millijoules) == 1
-    assert units.joules(millijoules) == 3600
+def test_3600_joules_are_a_watt_hour_and_3600000_millijoules():
+    assert units.watt_hours(Fraction(3600)) == 1
+    assert units.millijoules(Fraction(3600)) == 3_600_000
+
+
+def test_millijoules_are_rounded_half_to_even():
+    assert [units.millijoules(Fraction(half, 2000)) for half in (1, 3, 5)] == [0, 2, 2]
