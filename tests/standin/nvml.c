@@ -11,6 +11,7 @@
  *   tick_ms N       how often the energy counter moves                      (default 100)
  *   offset_mj N     what the counter held at start_ns                       (default 0)
  *   limit_mw N, memory_mb N, temperature N, reasons N, ecc N, mig N, clock N
+ *   persistence N, compute_mode N, virtualization N, default_limit_mw N    (default: on, shared, none, 700000)
  *   pid N           a compute process on the device                         (default none)
  *   error N         every call about the device answers this NVML code      (15: lost, 3: not supported, ...)
  *   error_83 N, error_185 N, error_186 N    the same for one field
@@ -211,6 +212,12 @@ int nvmlDeviceGetEccMode(void *device, unsigned int *current, unsigned int *pend
     *current = *pending = (unsigned)number("ecc", 1);
     return SUCCESS;
 }
+
+int nvmlDeviceGetPersistenceMode(void *device, unsigned int *out) { ENTER(device); *out = (unsigned)number("persistence", 1); return SUCCESS; }
+int nvmlDeviceGetComputeMode(void *device, unsigned int *out) { ENTER(device); *out = (unsigned)number("compute_mode", 0); return SUCCESS; }
+int nvmlDeviceGetVirtualizationMode(void *device, unsigned int *out) { ENTER(device); *out = (unsigned)number("virtualization", 0); return SUCCESS; }
+int nvmlDeviceGetPowerManagementDefaultLimit(void *device, unsigned int *out) { ENTER(device); *out = (unsigned)number("default_limit_mw", 700000); return SUCCESS; }
+int nvmlDeviceGetVbiosVersion(void *device, char *out, unsigned int size) { ENTER(device); snprintf(out, size, "stand-in"); return SUCCESS; }
 
 int nvmlDeviceGetClockInfo(void *device, int kind, unsigned int *out) { ENTER(device); *out = (unsigned)number("clock", kind == 1 ? 1980 : 2619); return SUCCESS; }
 int nvmlDeviceGetCurrentClocksEventReasons(void *device, unsigned long long *out) { ENTER(device); *out = (unsigned long long)number("reasons", 0); return SUCCESS; }
