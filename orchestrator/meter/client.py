@@ -33,7 +33,7 @@ EXIT_TIMEOUT_S: Final = 5.0
 BEAT_TIMEOUT_NS: Final = 3 * NS_PER_S  # beats come once a second
 _READ_BYTES: Final = 65_536
 
-_ACCELERATOR_CODES: Final = frozenset({"ACCELERATOR_UNAVAILABLE", "MIG_ENABLED"})
+_ACCELERATOR_CODES: Final = frozenset({"ACCELERATOR_UNAVAILABLE", "MIG_ENABLED", "VGPU"})
 
 
 class Sampler:

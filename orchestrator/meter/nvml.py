@@ -3,18 +3,29 @@
 Every sample is one `nvmlDeviceGetFieldValues` call a device, so that its three readings are of one instant: the total
 energy counter (field 83), the 1 s mean power (185) and the instantaneous power (186, diagnostic: on some boards it sees
 a quarter of the time). What a device does not support when it is opened is no column of the record; what it supported
-and then does not answer is a lost device. MIG is refused: its slices have no energy of their own.
+and then does not answer is a lost device. MIG is refused: its slices have no energy of their own. So is vGPU: its
+device is a share of one.
 """
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import pynvml
 
 from protocol.errors import AcceleratorUnavailable, MeterUnavailable
 from protocol.methodology.trace import GPU_ENERGY, GPU_POWER_AVERAGE, GPU_POWER_INSTANT
-from protocol.methodology.validity import GPU_FOREIGN, GPU_REASONS
+from protocol.methodology.validity import (
+    GPU_COMPUTE_MODE,
+    GPU_ECC,
+    GPU_FOREIGN,
+    GPU_LIMIT,
+    GPU_MIG,
+    GPU_PERSISTENCE,
+    GPU_PROCESSES,
+    GPU_REASONS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +56,20 @@ _ABSENT = frozenset(
 )
 
 
+# Virtualization modes in which the driver here has the whole device
+_WHOLE = frozenset({pynvml.NVML_GPU_VIRTUALIZATION_MODE_NONE, pynvml.NVML_GPU_VIRTUALIZATION_MODE_PASSTHROUGH})
+
+
 def _mig_mode(handle: object) -> int:
     return int(pynvml.nvmlDeviceGetMigMode(handle)[0])
+
+
+def _virtualization(handle: object) -> int:
+    return int(pynvml.nvmlDeviceGetVirtualizationMode(handle))
+
+
+def _default_limit(handle: object) -> int:
+    return int(pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle))
 
 
 class _Device:
@@ -63,6 +86,14 @@ class _Device:
                 expected="a whole device",
                 hint="disable MIG on the device: a slice has no energy reading of its own",
             )
+        virtualization = _optional(_virtualization, self.handle) or 0
+        if virtualization not in _WHOLE:
+            raise AcceleratorUnavailable(
+                code="VGPU",
+                observed=f"device {uuid} is in virtualization mode {virtualization}",
+                expected="a whole device: no virtualization, or passed through",
+                hint="take the device out of vGPU mode: a share of a device has no energy reading of its own",
+            )
         every = [(field, _SCOPE_GPU) for _, field in _FIELDS]
         found = _ask(f"device {uuid}", pynvml.nvmlDeviceGetFieldValues, self.handle, every)
         usable = [found[i].nvmlReturn == pynvml.NVML_SUCCESS for i in range(len(_FIELDS))]
@@ -75,7 +106,13 @@ class _Device:
                 expected="field 83 or field 185 of NVML",
                 hint="use a device and a driver that report energy (Volta or later; not a vGPU)",
             )
-        self._wanted = [(field, _SCOPE_GPU) for _, field in self.fields]
+        # One request for the life of the device: to build it anew costs more than to ask (pynvml's wrapper does).
+        request = (pynvml.c_nvmlFieldValue_t * len(self.fields))()
+        for answer, (_, field) in zip(request, self.fields, strict=True):
+            answer.fieldId, answer.scopeId = field, _SCOPE_GPU
+        self._answers = tuple(request)  # views of the request's own memory
+        self._question = (self.handle, ctypes.c_int32(len(self.fields)), ctypes.byref(request))
+        self._get_field_values = pynvml.nvmlLib.nvmlDeviceGetFieldValues
         self.name = str(_ask("the device's name", pynvml.nvmlDeviceGetName, self.handle))
 
     @property
@@ -85,20 +122,41 @@ class _Device:
 
     def read(self) -> list[int | None]:
         """Read the fields in one call; the diagnostic one may be silent, the others may not."""
-        try:
-            found = pynvml.nvmlDeviceGetFieldValues(self.handle, self._wanted)
-        except pynvml.NVMLError as error:
-            raise _lost(self.prefix, error.value) from error
+        code = self._get_field_values(*self._question)
+        if code != pynvml.NVML_SUCCESS:
+            raise _lost(self.prefix, code)
         values: list[int | None] = []
-        for i, (name, field) in enumerate(self.fields):
-            answer = found[i].nvmlReturn
-            if answer == pynvml.NVML_SUCCESS:
-                values.append(int(getattr(found[i].value, _VALUE_MEMBERS.get(found[i].valueType, "ullVal"))))
+        for (name, field), answer in zip(self.fields, self._answers, strict=True):
+            if answer.nvmlReturn == pynvml.NVML_SUCCESS:
+                values.append(int(getattr(answer.value, _VALUE_MEMBERS.get(answer.valueType, "ullVal"))))
             elif name == GPU_POWER_INSTANT:
                 values.append(None)
             else:
-                raise _lost(f"{self.prefix} field {field}", answer)
+                raise _lost(f"{self.prefix} field {field}", answer.nvmlReturn)
         return values
+
+    def facts(self) -> dict[str, str]:
+        """Return what the device calls itself, and what it is set to by default; what it does not say is left out."""
+        facts = {
+            "uuid": self.uuid,
+            "name": self.name,
+            "memory_bytes": str(pynvml.nvmlDeviceGetMemoryInfo(self.handle).total),
+        }
+        for name, read in _FACTS:
+            try:
+                facts[name] = str(read(self.handle))
+            except pynvml.NVMLError as error:
+                if error.value not in _ABSENT:
+                    raise _lost(f"{self.prefix} {name}", error.value) from error
+        return {f"{self.prefix}.{name}": value for name, value in facts.items()}
+
+
+# What a device states once, when it is opened.
+_FACTS: tuple[tuple[str, Callable[[Any], object]], ...] = (
+    ("vbios", pynvml.nvmlDeviceGetVbiosVersion),
+    ("power_limit_default_mw", _default_limit),
+    ("virtualization", _virtualization),
+)
 
 
 # What is read of a device once a second, each absent (None) where the device does not have it.
@@ -108,12 +166,13 @@ _STATE: tuple[tuple[str, Callable[[Any], int]], ...] = (
     (GPU_REASONS, lambda handle: int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))),
     ("temperature_c", lambda handle: int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),
     ("memory_used_bytes", lambda handle: int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)),
-    ("power_limit_mw", lambda handle: int(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
-    ("mig", _mig_mode),
-    ("ecc", lambda handle: int(pynvml.nvmlDeviceGetEccMode(handle)[0])),
+    (GPU_LIMIT, lambda handle: int(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
+    (GPU_MIG, _mig_mode),
+    (GPU_ECC, lambda handle: int(pynvml.nvmlDeviceGetEccMode(handle)[0])),
+    (GPU_PERSISTENCE, lambda handle: int(pynvml.nvmlDeviceGetPersistenceMode(handle))),
+    (GPU_COMPUTE_MODE, lambda handle: int(pynvml.nvmlDeviceGetComputeMode(handle))),
     ("utilization", lambda handle: int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
 )
-_PROCESSES = "processes"
 
 
 class NvmlInstrument:
@@ -124,15 +183,15 @@ class NvmlInstrument:
     def __init__(self, uuids: Sequence[str], proc: Path) -> None:
         """Start NVML and open the devices.
 
-        Raises AcceleratorUnavailable where the driver or a device is not there or MIG is on, and MeterUnavailable
-        NO_POWER_READING where a device reports no energy in any way.
+        Raises AcceleratorUnavailable where the driver or a device is not there (MIG_ENABLED, VGPU: not as a whole), and
+        MeterUnavailable NO_POWER_READING where a device reports no energy in any way.
         """
         self._proc = proc
         self._container = ""
         _ask("the driver", pynvml.nvmlInit)
         self._devices = [_Device(index, uuid) for index, uuid in enumerate(uuids)]
         self.columns = tuple(column for device in self._devices for column in device.columns)
-        state = (*(name for name, _ in _STATE), _PROCESSES, GPU_FOREIGN)
+        state = (*(name for name, _ in _STATE), GPU_PROCESSES, GPU_FOREIGN)
         self.host_columns = tuple(f"{device.prefix}.{name}" for device in self._devices for name in state)
         self.prefixes = tuple(device.prefix for device in self._devices)
 
@@ -140,8 +199,7 @@ class NvmlInstrument:
         """Return what the devices and their driver call themselves."""
         facts = {"driver": str(_ask("the driver's version", pynvml.nvmlSystemGetDriverVersion))}
         for device in self._devices:
-            facts |= {f"{device.prefix}.uuid": device.uuid, f"{device.prefix}.name": device.name}
-            facts[f"{device.prefix}.memory_bytes"] = str(pynvml.nvmlDeviceGetMemoryInfo(device.handle).total)
+            facts |= device.facts()
         return facts
 
     def watch(self, container_id: str) -> None:

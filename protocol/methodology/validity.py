@@ -9,7 +9,12 @@ Checked from the first mark to the last (what happens before and after no window
 4. Counters never run backwards. (RAPL's zones wrap at a known range, and may once between two readings.)
 5. No instrument failed, and what a channel stands on was read every time.
 6. The accelerator was not held back by heat or by a power brake, nobody else computed on it, and its power limit and
-   modes stayed what they were.
+   modes (MIG, ECC, persistence, compute) stayed what they were.
+
+A driver that is reloaded, or a device that is reset, is seen by rule 4 or by rule 5. NVML offers no name of a driver's
+instance, and none is needed: the sampler holds the driver open for the whole record, so that the kernel refuses to
+unload it (NVIDIA/dcgm-exporter #706: an open NVML handle blocks it), and what is forced makes its handles answer
+with an error (DEVICE_LOST). The counter counts "since the driver was last reloaded" (nvml.h): it begins again at 0.
 """
 
 from __future__ import annotations
@@ -45,8 +50,14 @@ MAX_MISSED: Final = Fraction(5, 100)
 REASONS_HELD_BACK: Final = 0x8 | 0x20 | 0x40 | 0x80
 
 GPU_REASONS: Final = "clock_reasons"
+GPU_PROCESSES: Final = "processes"
 GPU_FOREIGN: Final = "foreign_processes"
-GPU_SETTINGS: Final = ("power_limit_mw", "mig", "ecc")  # what must stay as it was
+GPU_LIMIT: Final = "power_limit_mw"
+GPU_MIG: Final = "mig"
+GPU_ECC: Final = "ecc"
+GPU_PERSISTENCE: Final = "persistence"
+GPU_COMPUTE_MODE: Final = "compute_mode"
+GPU_SETTINGS: Final = (GPU_LIMIT, GPU_MIG, GPU_ECC, GPU_PERSISTENCE, GPU_COMPUTE_MODE)  # what must stay as it was
 
 _COUNTERS_FAST: Final = (record.CPU_TIME,)
 _COUNTERS_SLOW: Final = (record.BLOCK_IO,)
