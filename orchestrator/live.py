@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import sparkline
+from orchestrator.sparkline import Bar, Sparkline
+
 REDRAW_PERIOD_S = 0.5  # twice a second: legible, and a redraw costs a few milliseconds
+_BAR_WIDTH = 40  # characters of the progress bar where there is room
+_LABEL_WIDTH = 13  # of the table's first column, its gap included
 
 
 @dataclass(slots=True)
@@ -41,6 +47,19 @@ class Status:
     run_started: float = 0.0
     started: float = 0.0
     last_run_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerNow:
+    """One reading for the screen: watts (None where nothing is read), its kind, and the words that carry both.
+
+    `in_run` says whether the window of a run was open.
+    """
+
+    watts: float | None = None
+    kind: str = ""
+    words: str = "-"
+    in_run: bool = False
 
 
 class Counter(Protocol):
@@ -103,13 +122,14 @@ class PlainView(View):
 
 
 class LiveView(View):
-    """A live table; `watts` is asked at every redraw and returns text that carries its own kind."""
+    """A live table; `watts` is asked once a redraw, and the readings of the last redraws are a row of bars."""
 
-    def __init__(self, console: Console, watts: Callable[[], str], progress: Counter) -> None:
+    def __init__(self, console: Console, watts: Callable[[], PowerNow], progress: Counter) -> None:
         super().__init__(progress)
         self._console = console
         self._watts = watts
         self._stop = threading.Event()
+        self._bars: deque[Bar] = deque(maxlen=sparkline.LENGTH)
 
     def note(self, text: str) -> None:
         """Print a line above the table."""
@@ -132,23 +152,26 @@ class LiveView(View):
             live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
-        status, done = self.status, self.progress.done
+        status, done, now = self.status, self.progress.done, self._watts()
+        self._bars.append(Bar(watts=now.watts, in_run=now.in_run))
         elapsed = max(time.monotonic() - status.run_started, 1e-9) if status.run_started else 0.0
         table = Table.grid(padding=(0, 2))
         table.add_row("campaign", Text(status.campaign))
         table.add_row("session", Text(f"{status.session} of {status.sessions}   {status.cell}"))
         table.add_row("stage", Text(status.stage))
         table.add_row("run", Text(f"{status.run} of {status.runs}   {done:,} of {status.total:,} queries"))
-        table.add_row("", ProgressBar(total=max(status.total, 1), completed=done, width=40))
+        room = max(self._console.width - _LABEL_WIDTH, 1)
+        table.add_row("", ProgressBar(total=max(status.total, 1), completed=done, width=min(_BAR_WIDTH, room)))
         rate = f"{done / elapsed:,.0f} queries/s" if elapsed and done else "-"
         table.add_row("rate", Text(rate))
-        table.add_row("power now", Text(self._watts()))
+        table.add_row("power now", Text(now.words + ("   window open" if now.in_run else "")))
+        table.add_row("", Sparkline(bars=tuple(self._bars), kind=now.kind))
         table.add_row("time left", Text(_time_left(status)))
         return table
 
 
 @contextmanager
-def view_for(watts: Callable[[], str], progress: Counter, *, quiet: bool) -> Iterator[View]:
+def view_for(watts: Callable[[], PowerNow], progress: Counter, *, quiet: bool) -> Iterator[View]:
     """Return the live table where standard error is a terminal, plain lines elsewhere; `quiet` keeps to plain lines."""
     if sys.stderr.isatty() and not quiet:
         with LiveView(Console(stderr=True), watts, progress).running() as view:

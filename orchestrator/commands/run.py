@@ -14,7 +14,7 @@ from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch.engine import DockerEngine
-from orchestrator.live import view_for
+from orchestrator.live import PowerNow, view_for
 from orchestrator.meter.interface import LiveReading, Power
 from orchestrator.pipeline import Corridor, Request
 from orchestrator.record.store import make_folder, write_atomic
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         stack.callback(engine.close)
         progress = Progress()
         meter = _PowerNow()
-        view = stack.enter_context(view_for(meter.text, progress, quiet=arguments.json))
+        view = stack.enter_context(view_for(meter.read, progress, quiet=arguments.json))
         view.stage("examining this machine with a probe container")
         diagnosis = _fit(engine, arguments.home)
         work = arguments.home / "work"
@@ -76,24 +76,26 @@ class _PowerNow:
     def __init__(self) -> None:
         self.bench: Bench | None = None
 
-    def text(self) -> str:
-        """Return the power over the last second, or a dash where nothing samples."""
+    def read(self) -> PowerNow:
+        """Return the power over the last second, or nothing where nothing samples."""
         sampler = None if self.bench is None else self.bench.sampler
         if sampler is None:
-            return "-"
+            return PowerNow()
         try:
-            return _words(sampler.latest())
+            return _shown(sampler.latest())
         except MeterUnavailable:
-            return "-"  # the session will hear of it itself
+            return PowerNow()  # the session will hear of it itself
 
 
-def _words(reading: LiveReading) -> str:
+def _shown(reading: LiveReading) -> PowerNow:
+    in_run = (reading.window or "").startswith("run-")
     watts = reading.watts
     if watts is None:
-        return "-"
+        return PowerNow(in_run=in_run)
     known = {name: power for name, power in reading.channels.items() if isinstance(power, Power)}
-    kinds = "+".join(sorted({power.kind for power in known.values()}))
-    return f"{float(watts):.2f} W {kinds} ({'+'.join(known)})"
+    kind = "+".join(sorted({power.kind for power in known.values()}))
+    words = f"{float(watts):.2f} W {kind} ({'+'.join(known)})"
+    return PowerNow(watts=float(watts), kind=kind, words=words, in_run=in_run)
 
 
 def _report(bundle: Path, concluded: Sequence[Concluded], *, as_json: bool) -> None:
