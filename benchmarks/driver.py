@@ -1,11 +1,11 @@
 """What asking costs: the whole driver beside a bare grpcio stream and a raw socket, to the same null model, in one run.
 
 A row is a batch. Per query, in microseconds from one send to the next, medians of interleaved rounds:
-  driver  drive_pass over an Exchange, as a run is driven;
+  driver  drive_run over an Exchange, as a run is driven;
   bare    the same bytes over a plain grpcio stream with a queue, and nothing else;
   raw     as many bytes out and back over a unix socket, which is what the kernel takes.
 Ratios are taken within each round, so that what disturbs a round disturbs both sides; the median ratio is reported.
-Bookkeeping is drive_pass over an Exchange whose stream answers at once: all of our own work, and nothing of grpc's.
+Bookkeeping is drive_run over an Exchange whose stream answers at once: all of our own work, and nothing of grpc's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any, cast
 from orchestrator.drive.codec import decode_responses, encode_requests
 from orchestrator.drive.endpoint import Endpoint
 from orchestrator.drive.exchange import Exchange
-from orchestrator.drive.loadgen import drive_pass
+from orchestrator.drive.loadgen import drive_run
 from protocol.methodology.scenario import Precision, Scenario
 from protocol.methodology.tasks import REGISTRY, Task
 from protocol.samples import Point, TextInput
@@ -117,7 +117,7 @@ def _driver(endpoint: Endpoint, request: bytes, batch: int) -> Iterator[Pass]:
     exchange = endpoint.open_exchange()
 
     def run(queries: int) -> list[int]:
-        record = drive_pass(exchange, [request] * queries, [batch] * queries, [DEADLINE_NS] * queries)
+        record = drive_run(exchange, [request] * queries, [batch] * queries, [DEADLINE_NS] * queries)
         return _intervals([query.sent_ns for query in record.queries])
 
     yield run
@@ -229,7 +229,7 @@ def bookkeeping_us(rounds: int, queries: int) -> float:
     took = []
     for _ in range(rounds):
         begin = time.perf_counter_ns()
-        drive_pass(exchange, [request] * queries, [1] * queries, [DEADLINE_NS] * queries)
+        drive_run(exchange, [request] * queries, [1] * queries, [DEADLINE_NS] * queries)
         took.append((time.perf_counter_ns() - begin) / queries / 1e3)
     exchange.close()
     return statistics.median(took)

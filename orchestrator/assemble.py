@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator import __version__
-from protocol.attestation.claims import CellResult, Failure, PlanCell, Resource, StatementLink
+from protocol.attestation.claims import CellResult, DeviceClaim, Failure, PlanCell, Resource, StatementLink
 from protocol.attestation.jcs import Json
 from protocol.attestation.moment import format_moment
 from protocol.attestation.predicates import VERIFY_TXT, CampaignPlan, SessionOutcome
@@ -19,12 +19,13 @@ from protocol.errors import InvalidMeasurement, JoulesealError, SubmissionError
 from protocol.methodology import figures, order, statistics
 from protocol.methodology.dataset import Dataset
 from protocol.methodology.flags import CellFacts, open_flags
+from protocol.methodology.hardware import DeviceFacts, hardware_class
 from protocol.methodology.scenario import METHOD_VERSION, OFFICIAL_POINTS, OFFICIAL_RUNS
+from protocol.methodology.session_figures import SessionFigures, published
 from protocol.methodology.tasks import REGISTRY, Task
 from protocol.submission import Campaign, Cell
 from protocol.units import decimal_string, from_decimal
 
-HARDWARE_CLASS_CPU = "cpu"
 LOCAL_TIER = "T1"
 CAMPAIGN_LIMIT = timedelta(days=7)  # a campaign that takes longer is an operator's mistake, or a vendor shopping
 RETRIED_BLAMES = ("rig", "measurement")  # docs/adr/0004
@@ -40,6 +41,7 @@ class RunFacts:
     timeline_sha256: str
     queries: int
     samples: int
+    passes: int
     figures: figures.RunFigures | None
     response_root: bytes
     response_leaves: int
@@ -58,6 +60,7 @@ def failure_of(error: JoulesealError) -> Failure:
 def plan_json(
     campaign: Campaign,
     datasets: Mapping[str, Dataset],
+    devices: Sequence[DeviceFacts],
     *,
     vendor_seq: int,
     prev_plan: str | None,
@@ -85,8 +88,8 @@ def plan_json(
         },
         "method": METHOD_VERSION,
         "official": campaign.official,
-        "hardwareClass": HARDWARE_CLASS_CPU,
-        "devices": [],
+        "hardwareClass": hardware_class(devices),
+        "devices": [DeviceClaim(uuid=device.uuid, name=device.name).to_json() for device in devices],
         "cells": [_cell_json(cell, datasets[cell.dataset]) for cell in campaign.cells],
         "orderRule": order.ORDER_RULE,
         "statistic": figures.STATISTIC,
@@ -154,18 +157,18 @@ def result_json(
     plan_id: str,
     plan: CampaignPlan,
     outcomes: Sequence[tuple[StatementLink, SessionOutcome]],
-    cells: Mapping[str, Sequence[figures.RunFigures]],
+    cells: Mapping[str, SessionFigures],
     *,
     failure: Failure | None,
     verify_txt_sha256: str,
 ) -> dict[str, Json]:
-    """Return the campaign-result predicate from all outcomes in log order; `cells` has the runs of completed cells."""
+    """Return the campaign-result predicate from all outcomes in log order; `cells` are the completed ones' figures."""
     completed = {outcome.cell: (link, outcome) for link, outcome in outcomes if outcome.status == "completed"}
     results = [
         CellResult(
             cell_id=cell.cell_id,
             outcome=completed[cell.cell_id][0].statement_id,
-            recomputed=figures.cell_figures(cells[cell.cell_id]),
+            recomputed=published(cells[cell.cell_id]),
             committed=_committed(completed[cell.cell_id][1]),
         )
         for cell in plan.cells
@@ -216,7 +219,7 @@ def _run_json(run: RunFacts, *, discarded: bool) -> dict[str, Json]:
         "timelineSha256": run.timeline_sha256,
         "queries": run.queries,
         "samples": run.samples,
-        "passes": 1,
+        "passes": run.passes,
         "figures": found,
         "responses": {"root": run.response_root.hex(), "leaves": run.response_leaves},
         "quality": {"metric": run.metric, "value": run.quality, "errors": run.errors},
@@ -240,6 +243,7 @@ def _flags(plan: CampaignPlan, results: Sequence[CellResult]) -> tuple[str, ...]
         CellFacts(
             task=planned[result.cell_id].task,
             energy_kind=result.recomputed["energyKind"],
+            measurement_flags=figures.measurement_flags(result.recomputed),
             thirds=planned[result.cell_id].dataset.thirds,
             shard=planned[result.cell_id].dataset.shard,
             quality=result.committed.get(REGISTRY[Task(planned[result.cell_id].task)].quality_metric),

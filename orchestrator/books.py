@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator import assemble
 from orchestrator.batch import BatchFile
-from orchestrator.evidence import finished_runs
+from orchestrator.evidence import finished_session
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.reserve import Reserve
 from orchestrator.record.sequence import Recorded, outcomes_of
@@ -97,7 +97,7 @@ class Books:
             if isinstance(item.predicate, SessionOutcome)
         ]
         cells = {
-            outcome.cell: finished_runs(outcome, self.evidence)
+            outcome.cell: finished_session(outcome, self.evidence)
             for _, outcome in outcomes
             if outcome.status == "completed"
         }

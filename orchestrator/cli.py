@@ -49,15 +49,28 @@ def build_parser() -> argparse.ArgumentParser:
 
     init = commands.add_parser("init", help="operator: make a complete local trust domain")
     init.add_argument("--name", default="local", help="the organisation's name in the keyring (default local)")
+    init.add_argument(
+        "--device", action="append", default=[], metavar="UUID", help="an accelerator that it may measure"
+    )
 
     doctor = commands.add_parser("doctor", help="operator: check this machine and print every finding with its remedy")
     doctor.add_argument("--probe-image", default="jouleseal/probe:local", help="image of the probe container")
+    doctor.add_argument(
+        "--device", action="append", default=[], metavar="UUID", help="an accelerator to look at; may be repeated"
+    )
+    doctor.add_argument(
+        "--qualify", action="store_true", help="measure how the instruments behave, and save what is found"
+    )
+    doctor.add_argument(
+        "--records", type=Path, metavar="DIR", help="with --qualify: keep the records that it stands on"
+    )
 
     run = commands.add_parser("run", help="operator: measure submissions and write a signed, verified bundle")
     run.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION", help="submission.yaml of each vendor")
     run.add_argument("--out", type=Path, default=Path("jouleseal-output"), help="folder for bundle.tar and root.json")
     run.add_argument("--points", type=_positive, default=OFFICIAL_POINTS, help="shorten: points per run (unofficial)")
     run.add_argument("--runs", type=_positive, default=OFFICIAL_RUNS, help="shorten: runs per cell (unofficial)")
+    run.add_argument("--device", metavar="UUID", help="measure on this accelerator (default: class cpu, estimated)")
     run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
 
     label = commands.add_parser("label", help="public: draw the label of a result in a bundle")

@@ -16,7 +16,8 @@ from protocol.attestation.predicates import SessionOutcome
 from protocol.errors import InvalidMeasurement, JoulesealError, RecordUnsound, TraceGap, VerificationError
 from protocol.methodology import timeline
 from protocol.methodology.energy import validate
-from protocol.methodology.figures import RunFigures, run_figures
+from protocol.methodology.figures import RunFigures
+from protocol.methodology.session_figures import SessionFigures, session_figures
 from protocol.methodology.trace import PowerTrace, parse_trace
 from protocol.units import decimal_string
 
@@ -51,9 +52,10 @@ def keep_session(
     if trace is not None and error is None:
         try:
             validate(trace)
-            figures = {run.run: run_figures(trace, run.run, run.records) for run in record.runs}
-        except InvalidMeasurement as found:
-            error = found
+            found = session_figures(trace, [run.records for run in record.runs])
+            figures = {run.run: of_run for run, of_run in zip(record.runs, found.runs, strict=True)}
+        except InvalidMeasurement as broken:
+            error = broken
     byproducts = list(shared)
     if record.inspect is not None:
         byproducts.append(_resource(store, "sandbox-inspect", dumps(_strings(record.inspect))))
@@ -81,7 +83,7 @@ def keep_session(
     return Kept(facts=facts, error=error)
 
 
-def finished_runs(outcome: SessionOutcome, store: EvidenceStore) -> list[RunFigures]:
+def finished_session(outcome: SessionOutcome, store: EvidenceStore) -> SessionFigures:
     """Return the figures of a completed session from its stored evidence, as an auditor would compute them."""
     if outcome.trace_sha256 is None:
         raise RecordUnsound(
@@ -91,7 +93,7 @@ def finished_runs(outcome: SessionOutcome, store: EvidenceStore) -> list[RunFigu
             hint="keep the record's folder as it is and report this",
         )
     trace = parse_trace(store.get(outcome.trace_sha256))
-    return [run_figures(trace, run.run, timeline.unpack(store.get(run.timeline_sha256))) for run in outcome.runs]
+    return session_figures(trace, [timeline.unpack(store.get(run.timeline_sha256)) for run in outcome.runs])
 
 
 def _judge(record: SessionRecord) -> tuple[PowerTrace | None, JoulesealError | None]:
@@ -119,6 +121,7 @@ def _run_facts(run: FinishedRun, store: EvidenceStore, figures: RunFigures | Non
         timeline_sha256=store.put(timeline.pack(run.records)),
         queries=len(run.records),
         samples=sum(query.samples for query in run.records),
+        passes=run.records[-1].passno + 1,
         figures=figures,
         response_root=run.commitment.root,
         response_leaves=run.commitment.leaves,

@@ -82,10 +82,10 @@ class View:
         self.status.run_started = 0.0
 
     def run_begins(self, run: int, runs: int, queries: int) -> None:
-        """Say which run begins; its idle baseline comes first."""
+        """Say which run begins."""
         self.status.run, self.status.runs, self.status.total = run, runs, queries
         self.status.run_started, self.progress.done = 0.0, 0
-        self.stage(f"run {run} of {runs}: idle baseline, then {queries} queries")
+        self.stage(f"run {run} of {runs}: {queries} queries, then an idle baseline")
 
     def window_opens(self) -> None:
         """Say that the metered window is open; nothing is printed, so that nothing is disturbed."""

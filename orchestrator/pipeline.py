@@ -22,6 +22,7 @@ from orchestrator.batch import Batch
 from orchestrator.books import Books, Concluded
 from orchestrator.campaign import Admitted, Walk, session_id
 from orchestrator.launch import cgroups
+from orchestrator.launch.device import DeviceLease
 from orchestrator.launch.profile import build_profile
 from orchestrator.launch.sandbox import session_groups
 from orchestrator.record.bundle import export
@@ -32,6 +33,7 @@ from protocol.attestation.predicates import SessionOutcome
 from protocol.attestation.statement import CAMPAIGN_PLAN, SESSION_OUTCOME
 from protocol.errors import JoulesealError, UsageError
 from protocol.methodology.dataset import Dataset
+from protocol.methodology.hardware import DeviceFacts
 from protocol.methodology.scenario import ATTEMPTS_PER_CELL
 from protocol.submission import Campaign, Cell, Submission
 
@@ -55,6 +57,7 @@ class Corridor:
     bench: Bench
     books: Books
     datasets: Mapping[str, Dataset]
+    devices: tuple[DeviceFacts, ...] = ()
     shared: Sequence[tuple[str, bytes]] = field(default=())
 
     def run_batch(self, requests: Sequence[Request], out: Path, *, abandon_open: bool) -> tuple[Concluded, ...]:
@@ -103,7 +106,7 @@ class Corridor:
         submission = request.submission
         self.bench.view.stage(f"admitting {submission.submission_id}")
         image = self.bench.engine.resolve(submission.image)
-        profile = build_profile(image, submission.resources, None, self.bench.engine.facts())
+        profile = build_profile(image, submission.resources, _lease(self.devices), self.bench.engine.facts())
         cells = tuple(
             Cell(
                 task=asked.task,
@@ -125,8 +128,12 @@ class Corridor:
             official=all(assemble.is_official(cell.points, cell.runs) for cell in cells),
             attempts_per_cell=ATTEMPTS_PER_CELL,
         )
-        # The profile belongs to the key: a session under another one would not be of the same plan.
-        key = f"{submission.document_sha256}:{image.config_digest}:{profile.digest()}:{request.points}:{request.runs}"
+        # Profile and devices belong to the key: a session under others would not be of the same plan.
+        leased = "+".join(device.uuid for device in self.devices)
+        key = (
+            f"{submission.document_sha256}:{image.config_digest}:{profile.digest()}:{leased}"
+            f":{request.points}:{request.runs}"
+        )
         return Admitted(campaign=campaign, document=request.document, profile=profile, key=key)
 
     def _open_batch(self, keys: tuple[str, ...], *, abandon_open: bool) -> Batch:
@@ -183,6 +190,7 @@ class Corridor:
         predicate = assemble.plan_json(
             item.campaign,
             self.datasets,
+            self.devices,
             vendor_seq=chain.seq,
             prev_plan=chain.prev_plan,
             profile_sha256=item.profile.digest(),
@@ -191,11 +199,18 @@ class Corridor:
         return self.books.record(CAMPAIGN_PLAN, item.subject, predicate).statement_id
 
 
+def _lease(devices: Sequence[DeviceFacts]) -> DeviceLease | None:
+    """Return what the sandbox is handed; a stand-in is no device that an engine could hand to anybody."""
+    if not devices or devices[0].simulated:
+        return None
+    return DeviceLease(uuid=devices[0].uuid, name=devices[0].name)
+
+
 def _unfinished(opened: Sequence[OpenCampaign]) -> UsageError:
     names = ", ".join(campaign.plan.submission.submission_id for campaign in opened) or "between two campaigns"
     return UsageError(
         code="UNFINISHED_BATCH",
         observed=f"an earlier run is unfinished, and it was of something else: {names}",
-        expected="the same submissions and images, --points and --runs, and engine as in that run",
+        expected="the same submissions and images, --points, --runs and --device, and engine as in that run",
         hint="repeat that command to finish it, or add --abandon-open to close it as abandoned",
     )

@@ -6,9 +6,11 @@ Life of a session (the corridor knows the rooms; the rooms do not know each othe
  3. The socket is opened without following anything, and it is the sandbox's own.
  4. Health, Describe, Load: each has a deadline and an error code.
  5. Warm-up, on points outside the dataset.
- 6. For each run: requests are serialised, an idle window is metered, then the run's window, in which the driver only
-    sends, receives, reads the clock and appends; answers are parsed and judged after it closes.
- 7. A last idle window, Unload, the sandbox and its volumes go, the sampler closes its record.
+ 6. An idle window. Then for each run: requests are serialised; on an accelerator the meter waits until it is at rest,
+    and locates ticks of its counter; the run's window, in which the driver only sends, receives, reads the clock and
+    appends, on an accelerator pass after pass until the window is long enough; an idle window again. Answers are
+    parsed and judged after that.
+ 7. Unload, the sandbox and its volumes go, the sampler closes its record.
 
 Whatever happens, the sandbox and its volumes are gone afterwards and what was finished is kept. Stopping is safe at any
 moment of 1 to 7 (`Interrupts.allowed`); the tidying runs outside of it.
@@ -33,6 +35,7 @@ from orchestrator.launch.engine import DockerEngine
 from orchestrator.launch.profile import LaunchProfile
 from orchestrator.launch.sandbox import Sandbox
 from orchestrator.live import View
+from orchestrator.meter import gating
 from orchestrator.meter.client import Sampler
 from orchestrator.meter.interface import SamplerConfig, SandboxTarget
 from protocol.errors import (
@@ -46,12 +49,12 @@ from protocol.errors import (
 )
 from protocol.methodology import order
 from protocol.methodology.dataset import Dataset
-from protocol.methodology.scenario import IDLE_WINDOW_NS, WARM_UP_QUERIES
+from protocol.methodology.scenario import WARM_UP_QUERIES
+from protocol.methodology.session_figures import required_window_ns
 from protocol.methodology.tasks import REGISTRY, TaskSpec
 from protocol.methodology.timeline import QueryRecord
 from protocol.samples import Point
 from protocol.submission import Cell, SealedImage
-from protocol.units import NS_PER_S
 
 _BROKEN = frozenset({"STREAM_BROKEN", "STREAM_ENDED"})
 _ENDING_S = 2.0  # a server's connections end before the server does, and that before its container
@@ -194,21 +197,28 @@ def require_offer(endpoint: Endpoint, cell: Cell, timeout_s: float) -> dict[str,
     }
 
 
+Drive = Callable[[int], loadgen.RunRecord]  # asks everything, again and again until so many nanoseconds have passed
+
+
 def ask(
     endpoint: Endpoint,
     session: SessionOrder,
     points: Sequence[Point],
-    metered: Callable[[Callable[[], loadgen.RunRecord]], loadgen.RunRecord] = lambda drive: drive(),
+    metered: Callable[[Drive], loadgen.RunRecord] = lambda drive: drive(0),
     progress: loadgen.Progress | None = None,
 ) -> loadgen.RunRecord:
-    """Ask points once, in the order given; `metered` is handed the driving and puts a window around it."""
+    """Ask points in the order given; `metered` is handed the driving and puts a window around it."""
     batch = session.cell.scenario.batch
     requests = codec.encode_requests(points, batch)
     sizes = [min(batch, len(points) - start) for start in range(0, len(points), batch)]
     deadlines = [size * session.spec.sample_deadline_ns for size in sizes]
     exchange = endpoint.open_exchange()
+
+    def drive(least_ns: int) -> loadgen.RunRecord:
+        return loadgen.drive_run(exchange, requests, sizes, deadlines, progress=progress, least_ns=least_ns)
+
     try:
-        return metered(lambda: loadgen.drive_pass(exchange, requests, sizes, deadlines, progress=progress))
+        return metered(drive)
     finally:
         exchange.close()
 
@@ -259,10 +269,10 @@ class _Conversation:
             endpoint.load(cell.task, cell.precision, cell.scenario.batch, deadlines.load_s)
             self.bench.view.stage("warming up")
             self._warm_up(endpoint)
+            self.bench.view.stage("idle baseline")
+            gating.idle(sampler, 0)
             for run in range(1, cell.runs + 1):
                 self.record.runs.append(self._run(sampler, endpoint, run))
-            self.bench.view.stage("last idle baseline")
-            _idle(sampler, cell.runs)
             endpoint.unload(deadlines.unload_s)
 
     def _warm_up(self, endpoint: Endpoint) -> None:
@@ -275,24 +285,29 @@ class _Conversation:
         began = time.monotonic()
         points = [session.points[i] for i in order.run_order(session.nonce, run, len(session.points))]
         view.run_begins(run, session.cell.runs, -(-len(points) // session.cell.scenario.batch))
-        _idle(sampler, run - 1)
 
-        def metered(drive: Callable[[], loadgen.RunRecord]) -> loadgen.RunRecord:
+        def metered(drive: Drive) -> loadgen.RunRecord:
+            gating.settle(sampler)
+            gating.arm(sampler)
+            least_ns = required_window_ns(sampler.update_ns) if sampler.devices else 0
             sampler.open_window(f"run-{run}")
             view.window_opens()
-            passed = drive()
-            sampler.close_window()
+            passed = drive(least_ns)
+            closed_ns = sampler.close_window()
+            gating.idle(sampler, run, closed_ns)
             return passed
 
         passed = ask(endpoint, session, points, metered, self.bench.progress)
         answers = codec.decode_responses(passed.responses, points, session.spec, session.cell.scenario.batch)
-        found = quality.score(session.spec, points, answers)
+        passes = len(answers) // len(points)
+        found = quality.score(session.spec, points * passes, answers)
         quality.gate(session.spec, found)
         sampler.check()
+        places = [passno * len(points) + point.index for passno in range(passes) for point in points]
         committed = commitment.commit(
             self.record.secret,
             run,
-            {point.index: codec.encode_answer(answer) for point, answer in zip(points, answers, strict=True)},
+            {place: codec.encode_answer(answer) for place, answer in zip(places, answers, strict=True)},
         )
         view.run_ended(time.monotonic() - began)
         return FinishedRun(run=run, records=passed.queries, quality=found, commitment=committed)
@@ -312,9 +327,3 @@ def _require_alive(sandbox: Sandbox) -> None:
     failure = sandbox.failure()
     if failure is not None:
         raise failure
-
-
-def _idle(sampler: Sampler, number: int) -> None:
-    sampler.open_window(f"idle-{number}")
-    time.sleep(IDLE_WINDOW_NS / NS_PER_S)
-    sampler.close_window()

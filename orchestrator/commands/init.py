@@ -16,7 +16,9 @@ RUNNER_NAME = "runner-1"
 def run(arguments: argparse.Namespace) -> int:
     """Make the domain under `--home` and print the fingerprint of its root, which auditors pin."""
     make_folder(arguments.home, mode=0o700)
-    made = domain.create(arguments.home, RUNNER_NAME, devices=(), now=datetime.now(UTC), organisation=arguments.name)
+    made = domain.create(
+        arguments.home, RUNNER_NAME, devices=tuple(arguments.device), now=datetime.now(UTC), organisation=arguments.name
+    )
     fingerprint = f"sha256:{sha256_hex(made.root_bytes)}"
     root = arguments.home / "trust" / "root.json"
     if arguments.json:

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.meter import measuring
 from orchestrator.meter.measuring import Channel, Measurement, Void
 from protocol.errors import InvalidMeasurement
-from protocol.methodology.energy import Estimated, Measured
+from protocol.methodology.energy import Carried, Estimated
 from protocol.units import NS_PER_S, decimal_string
 
 _PLACES = 6
@@ -59,15 +59,15 @@ def _channel(channel: Channel) -> dict[str, object]:
     empty: dict[str, object] = {"joules": None, "uncertainty_joules": None, "idle_net_joules": None}
     if isinstance(gross, Void):
         return {"kind": "void", **empty, "reason": gross.reason.code}
-    if not isinstance(gross, Measured | Estimated):
+    if not isinstance(gross, Carried):
         return {"kind": gross.kind, **empty, "reason": gross.reason}
-    doubt = gross.uncertainty if isinstance(gross, Measured) else None
+    doubt = None if isinstance(gross, Estimated) else gross.uncertainty
     return {
         "kind": gross.kind,
         "joules": round(float(gross.joules), _PLACES),
         "uncertainty_joules": None if doubt is None else round(float(doubt), _PLACES),
         "idle_net_joules": None if channel.idle_net is None else round(float(channel.idle_net), _PLACES),
-        **({"method": gross.method} if isinstance(gross, Measured) else {"model": gross.model}),
+        **({"model": gross.model} if isinstance(gross, Estimated) else {"method": gross.method}),
     }
 
 
@@ -80,8 +80,8 @@ def _print(found: Measurement) -> None:
         gross = channel.gross
         if isinstance(gross, Void):
             said = f"void ({gross.reason.code})"
-        elif isinstance(gross, Measured | Estimated):
-            doubt = gross.uncertainty if isinstance(gross, Measured) else None
+        elif isinstance(gross, Carried):
+            doubt = None if isinstance(gross, Estimated) else gross.uncertainty
             said = f"{gross.kind} {decimal_string(gross.joules, 3)} J"
             said += "" if doubt is None else f" +/- {decimal_string(doubt, 3)} J (k = 2)"
             said += "" if channel.idle_net is None else f", {decimal_string(channel.idle_net, 3)} J net of idle"

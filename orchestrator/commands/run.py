@@ -15,7 +15,8 @@ from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch.engine import DockerEngine
 from orchestrator.live import PowerNow, view_for
-from orchestrator.meter.interface import LiveReading, Power
+from orchestrator.meter.interface import LiveReading, Power, SamplerConfig
+from orchestrator.meter.leased import leased_devices
 from orchestrator.pipeline import Corridor, Request
 from orchestrator.record.store import make_folder, write_atomic
 from orchestrator.session import Bench
@@ -43,12 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
         diagnosis = _fit(engine, arguments.home)
         work = arguments.home / "work"
         make_folder(work, mode=0o700)
-        bench = Bench(engine=engine, interrupts=interrupts, view=view, work=work, progress=progress)
+        config = SamplerConfig(devices=() if arguments.device is None else (arguments.device,))
+        bench = Bench(
+            engine=engine, interrupts=interrupts, view=view, work=work, progress=progress, sampler_config=config
+        )
         meter.bench = bench
         corridor = Corridor(
             bench=bench,
             books=books,
             datasets={name: datasets.load(name) for name in sorted(wanted)},
+            devices=leased_devices(config, work, books.registrar.domain.scope.devices),
             shared=(("doctor", json.dumps(diagnosis.to_json(), sort_keys=True).encode()),),
         )
         make_folder(arguments.out)

@@ -5,6 +5,8 @@ Rules:
     Requests were serialised before and responses are parsed after; records are built when the pass is over.
   * The next query is sent when the answer to the one before has arrived: MLPerf's SingleStream for one sample a query,
     MultiStream for more.
+  * A run may ask the same points several times over, pass after pass without a pause, until it has lasted long enough
+    for the meter.
   * An answer that took longer than its deadline fails the pass, even when it arrived before the watchdog looked.
   * Nothing is retried.
 """
@@ -20,6 +22,8 @@ from typing import Protocol
 
 from protocol.errors import DeadlineExceeded
 from protocol.methodology.timeline import QueryRecord
+
+MAX_PASSES = 1 << 16  # what a timeline's u16 can number
 
 
 class Asks(Protocol):
@@ -57,7 +61,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What one pass left behind: a record for each query, and the answers' bytes as they came."""
+    """What one run left behind: a record for each query, and the answers' bytes as they came, pass after pass."""
 
     queries: tuple[QueryRecord, ...]
     responses: tuple[bytes, ...]
@@ -83,7 +87,7 @@ def _undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-def drive_pass(  # noqa: PLR0917 - the clock and the progress are left to their defaults in all but tests
+def drive_run(  # noqa: PLR0917 - the clock and the progress are left to their defaults in all but tests
     exchange: Asks,
     requests: Sequence[bytes],
     samples: Sequence[int],
@@ -91,12 +95,13 @@ def drive_pass(  # noqa: PLR0917 - the clock and the progress are left to their 
     clock: Callable[[], int] = time.monotonic_ns,
     progress: Progress | None = None,
     *,
-    passno: int = 0,
+    least_ns: int = 0,
 ) -> RunRecord:
     """Ask every query once, in order, and return when each was sent and done, and what came back.
 
-    `samples` and `deadline_ns_per_query` stand beside `requests`; a deadline is a duration in nanoseconds. Raises what
-    the exchange raises, and DeadlineExceeded SAMPLE_DEADLINE for an answer that came too late.
+    All of it is repeated until `least_ns` have passed since the first query was sent. `samples` and
+    `deadline_ns_per_query` stand beside `requests`; a deadline is a duration in nanoseconds. Raises what the exchange
+    raises, and DeadlineExceeded SAMPLE_DEADLINE for an answer that came too late.
     """
     counted = progress or Progress()
     ask = exchange.ask
@@ -104,18 +109,17 @@ def drive_pass(  # noqa: PLR0917 - the clock and the progress are left to their 
     done: list[int] = []
     responses: list[bytes] = []
     with _undisturbed():
-        for request, deadline_ns in zip(requests, deadline_ns_per_query, strict=True):
-            sent.append(clock())
-            responses.append(ask(request, deadline_ns))
-            done.append(clock())
-            counted.done += 1
-    times = zip(sent, done, samples, deadline_ns_per_query, strict=True)
-    for query, (sent_ns, done_ns, _, deadline_ns) in enumerate(times):
-        _refuse_late(query, done_ns - sent_ns, deadline_ns)
-    queries = (
-        QueryRecord(sent_ns, None, done_ns, query, passno, size)
-        for query, (sent_ns, done_ns, size) in enumerate(zip(sent, done, samples, strict=True))
-    )
+        while not done or (done[-1] - sent[0] < least_ns and len(done) < MAX_PASSES * len(requests)):
+            for request, deadline_ns in zip(requests, deadline_ns_per_query, strict=True):
+                sent.append(clock())
+                responses.append(ask(request, deadline_ns))
+                done.append(clock())
+                counted.done += 1
+    queries = []
+    for number, (sent_ns, done_ns) in enumerate(zip(sent, done, strict=True)):
+        passno, query = divmod(number, len(requests))
+        _refuse_late(query, done_ns - sent_ns, deadline_ns_per_query[query])
+        queries.append(QueryRecord(sent_ns, None, done_ns, query, passno, samples[query]))
     return RunRecord(queries=tuple(queries), responses=tuple(responses))
 
 

@@ -25,7 +25,10 @@ def new_secret() -> bytes:
 
 
 def commit(secret: bytes, run: int, answers: Mapping[int, bytes]) -> Commitment:
-    """Commit to one run's answers: `answers` maps each point's index to the bytes of its `Answer` message."""
+    """Commit to one run's answers: `answers` maps each one's place to the bytes of its `Answer` message.
+
+    An answer's place is its pass times the number of points, plus its point's index.
+    """
     leaves = [
         responses.leaf(responses.salt(secret, run, point), run, point, answers[point]) for point in sorted(answers)
     ]

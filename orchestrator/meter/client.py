@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 from orchestrator.meter.interface import LiveReading, SamplerConfig, SandboxTarget, TraceDigest
 from orchestrator.meter.models import Rows, live_reading
 from protocol.errors import AcceleratorUnavailable, JoulesealError, MeterUnavailable, StorageFull
+from protocol.methodology.hardware import DeviceFacts, device_facts
 from protocol.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Sampler:
         self._talking = threading.Lock()  # a live view asks from a thread of its own
         self._last_beat_ns = time.monotonic_ns()
         self._cpus_milli: int | None = None
+        self._update_ns = 0
         self._header: dict[str, Any] = {}
         self._closed = False
 
@@ -111,7 +113,19 @@ class Sampler:
 
     def hunt(self) -> list[int]:
         """Read densely until each accelerator's counter was seen to tick; returns how often each did, within 1 s."""
-        return [int(ticks) for ticks in self._ask("hunt")]
+        found = self._ask("hunt")
+        self._update_ns = max((int(period) for period in found["periods_ns"] if period), default=self._update_ns)
+        return [int(ticks) for ticks in found["ticks"]]
+
+    @property
+    def update_ns(self) -> int:
+        """The longest time between two updates of a leased accelerator's counter in the last hunt; 0 before one."""
+        return self._update_ns
+
+    @property
+    def facts(self) -> tuple[DeviceFacts, ...]:
+        """What the driver said of the leased accelerators when the record began."""
+        return device_facts(self._header["host"], self._header["sources"]["gpu"]["devices"])
 
     def latest(self) -> LiveReading:
         """Return the power over the last second."""

@@ -1,12 +1,15 @@
 """The steps around an accelerator's window, as the account of `protocol.methodology.gated` needs them.
 
-    open_window("idle-0"); settle; arm; close_window
+    idle 0; settle; arm
     open_window("run-1"); the work; close_window
-    open_window("idle-1"); hold; (settle; arm, if another run follows); close_window
+    idle 1; settle; arm
+    open_window("run-2"); the work; close_window
+    idle 2
 
-Settle: the accelerators' 1 s mean power stays within its band for 1.5 s. Arm: two hunts for counter ticks, 1 s apart,
-so that the idle slope has two well located ends. Hold: a hunt right after the work, one when 2 s have passed. Without a
-leased accelerator each step returns at once: models and RAPL have no ticks.
+Idle k is the window "idle-k": a stretch of nothing, which is the hold of the run before it. Settle: the accelerators'
+1 s mean power stays within its band for 1.5 s. Arm: two hunts for counter ticks, 1 s apart, so that the idle slope has
+two well located ends. Hold: a hunt right after the work, one when 2 s have passed. Without a leased accelerator
+settling and arming return at once: models and RAPL have no ticks.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from orchestrator.meter.interface import Power
 from protocol.errors import InvalidMeasurement
 from protocol.methodology.acceptance import SETTLED_FLOOR_MW, SETTLED_NS, SETTLED_SHARE
 from protocol.methodology.gated import HOLD_NS
+from protocol.methodology.scenario import IDLE_WINDOW_NS
 from protocol.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -65,6 +69,16 @@ def arm(sampler: Sampler) -> None:
     sampler.hunt()
     _sleep_until(started + ARM_APART_NS)
     sampler.hunt()
+
+
+def idle(sampler: Sampler, number: int, closed_ns: int | None = None) -> None:
+    """Meter the idle window `number`; `closed_ns` is when the run before it ended, whose hold it then is."""
+    sampler.open_window(f"idle-{number}")
+    if closed_ns is not None and sampler.devices:
+        hold(sampler, closed_ns)
+    else:
+        time.sleep(IDLE_WINDOW_NS / NS_PER_S)
+    sampler.close_window()
 
 
 def hold(sampler: Sampler, closed_ns: int) -> None:

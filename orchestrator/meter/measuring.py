@@ -26,8 +26,8 @@ from orchestrator.meter.interface import SamplerConfig, SandboxTarget
 from orchestrator.meter.own_group import OwnGroup
 from protocol.errors import InvalidMeasurement, MeterUnavailable, UsageError
 from protocol.methodology import acceptance, gated
-from protocol.methodology.energy import Estimated, Measured, NotApplicable, Reading, Unmeasured, account
-from protocol.methodology.trace import PowerTrace, SourceKind, Window, parse_trace
+from protocol.methodology.energy import Carried, Measured, NotApplicable, Reading, Simulated, Unmeasured, account
+from protocol.methodology.trace import ACCELERATORS, PowerTrace, SourceKind, Window, parse_trace
 from protocol.methodology.validity import validate
 
 IDLE_S: Final = 2.0
@@ -143,7 +143,7 @@ def _channel(trace: PowerTrace, name: str, window: Window, no_group: str, flags:
     before, after = trace.window("idle-0"), trace.window("idle-1")
     source = trace.sources[name]
     try:
-        if source.kind is SourceKind.NVML:
+        if source.kind in ACCELERATORS:
             return _accelerators(trace, source.devices, gated.gate(trace, window, before, after), flags)
         found = account(replace(trace, sources={name: source}), window, before, after)
     except InvalidMeasurement as error:
@@ -154,7 +154,7 @@ def _channel(trace: PowerTrace, name: str, window: Window, no_group: str, flags:
     elif isinstance(gross, Unmeasured) and no_group and trace.attachment is None and source.kind is SourceKind.MODEL:
         gross = Unmeasured(reason=no_group)
     net = found.idle_net[name]
-    return Channel(gross=gross, idle_net=net.joules if isinstance(net, Measured | Estimated) else None)
+    return Channel(gross=gross, idle_net=net.joules if isinstance(net, Carried) else None)
 
 
 def _unread(name: str, absent: NotApplicable) -> str:
@@ -176,8 +176,9 @@ def _accelerators(trace: PowerTrace, devices: Sequence[str], gate: gated.Gate, f
     flags += [flag for reading in found.values() for flag in reading.flags]
     joules, doubt = gated.combined(found)
     method = "+".join(dict.fromkeys(reading.method for reading in found.values()))
+    kind = Simulated if trace.sources["gpu"].kind is SourceKind.SIMULATED else Measured
     return Channel(
-        gross=Measured(joules=joules, uncertainty=doubt, method=method),
+        gross=kind(joules=joules, uncertainty=doubt, method=method),
         idle_net=sum((reading.idle_net for reading in found.values()), Fraction(0)),
     )
 

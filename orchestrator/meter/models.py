@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _GB = 10**9
 _MILLI = Fraction(1, 1_000)
 _MICRO = Fraction(1, 1_000_000)
+_KINDS = {record.SourceKind.MODEL: "estimated", record.SourceKind.SIMULATED: "simulated"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def live_reading(
         if kind is record.SourceKind.UNREAD or watts is None:
             channels[name] = Unmeasured(reason=source["reason"] or "not read yet")
         else:
-            channels[name] = Power(watts=watts, kind="estimated" if kind is record.SourceKind.MODEL else "measured")
+            channels[name] = Power(watts=watts, kind=_KINDS.get(kind, "measured"))
     return LiveReading(at_ns=max(fast.end_ns, slow.end_ns), channels=channels, window=None, misses=misses)
 
 
@@ -71,7 +72,7 @@ def _watts(
     kind: record.SourceKind, name: str, source: Mapping[str, Any], cpus_milli: int | None, rows: tuple[Rows, Rows]
 ) -> Fraction | None:
     fast, slow = rows
-    if kind is record.SourceKind.NVML:
+    if kind in record.ACCELERATORS:
         return _sum([_device_watts(fast, device) for device in source["devices"]])
     if kind is record.SourceKind.RAPL:
         # The whole node's: the split to the sandbox needs the idle time, and is the account's.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from orchestrator.meter.interface import LiveReading, Power, SandboxTarget, TraceDigest
 from protocol.errors import MeterUnavailable
-from protocol.methodology.energy import Estimated, Measured, NotApplicable, Unmeasured, read_channel
+from protocol.methodology.energy import Carried, NotApplicable, Unmeasured, read_channel
 from protocol.methodology.trace import parse_trace
 from protocol.units import NS_PER_S
 
@@ -73,7 +73,7 @@ class Replay:
         channels: dict[str, Power | Unmeasured | NotApplicable] = {}
         for name in self._trace.channels if windows else ():
             reading = read_channel(self._trace, name, windows[0])
-            if isinstance(reading, Measured | Estimated):
+            if isinstance(reading, Carried):
                 watts = reading.joules * NS_PER_S / windows[0].duration_ns
                 channels[name] = Power(watts=watts, kind=reading.kind)
             else:

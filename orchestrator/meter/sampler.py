@@ -37,6 +37,7 @@ from orchestrator.meter.patience import Patient
 from orchestrator.meter.rapl import RaplInstrument, discover
 from protocol.errors import JoulesealError
 from protocol.methodology import trace as record
+from protocol.methodology.hardware import CLASS_SIMULATED, device_facts, hardware_class
 from protocol.methodology.host_models import CPU_MODEL, DRAM_MODEL
 from protocol.units import NS_PER_S
 
@@ -183,7 +184,7 @@ class Sampler:
         hunt.see(at, time.monotonic_ns(), [fast[place] for place in self._counters])
         if hunt.done:
             self._hunt, self._periods = None, hunt.periods
-            _say(["ok", hunt.ticks])
+            _say(["ok", {"ticks": hunt.ticks, "periods_ns": hunt.periods}])
 
     def _row(self, kind: str, at: int, values: list[int | None]) -> None:
         since = self._since(at)
@@ -247,7 +248,7 @@ class Sampler:
         if self._counters:
             self._hunt = TickHunt(time.monotonic_ns(), self._periods)
         else:
-            _say(["ok", []])
+            _say(["ok", {"ticks": [], "periods_ns": []}])
 
     def _mark(self, edge: str, name: str) -> int:
         at = self._sample(host=True)
@@ -295,8 +296,10 @@ def _open_instruments(config: dict[str, Any]) -> tuple[list[Slot], dict[str, obj
 
         nvml = NvmlInstrument(config["devices"], Path(config["proc"]))
         slots.append(Slot(Patient(nvml), nvml.columns, nvml.host_columns))
-        sources["gpu"] = _source("nvml", "", devices=nvml.prefixes)
         facts = nvml.facts()
+        simulated = hardware_class(device_facts(facts, nvml.prefixes)) == CLASS_SIMULATED
+        kind = record.SourceKind.SIMULATED if simulated else record.SourceKind.NVML
+        sources["gpu"] = _source(kind.value, "", devices=nvml.prefixes)
     return slots, sources, facts
 
 

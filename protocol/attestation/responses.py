@@ -1,8 +1,8 @@
 """The commitment to a run's responses: an RFC 6962 tree whose leaves can be opened one by one and reveal nothing else.
 
 Rules:
-1. Leaf i stands for point i of the dataset: `salt || run (u32 BE) || point (u32 BE) || SHA-256(answer)`, where `answer`
-   is the serialised `Answer` message of the wire.
+1. Leaf i stands for answer i of the run: `salt || run (u32 BE) || i (u32 BE) || SHA-256(answer)`, where `answer` is the
+   serialised `Answer` message of the wire. Answer i is that to point i mod n of the dataset's n points in pass i div n.
 2. Each leaf has a secret 256-bit salt of its own, HMAC-SHA-256(secret, run || point) under a secret of the session: an
    opened leaf shows its salt, and no other leaf can be guessed from it.
 3. The root is in the signed outcome; the secret and the answers stay with the operator.

@@ -11,8 +11,8 @@ Rules
    An energy of zero or less raises too.
 4. Gross is what the window cost, idle power included. Idle-net takes out the mean power of the idle windows around
    it, over the window's length; it may be zero or negative where the work does not show.
-5. IT energy is the sum over the channels that are Measured or Estimated, and names them (scope). It is Measured only
-   if every term is.
+5. IT energy is the sum over the channels that carry a number, and names them (scope). It is Measured only if every
+   term is, and Simulated if one term is: what a stand-in device says is no property of any machine.
 6. gpu: difference of NVML's total-energy counter (method nvml-counter/1); where the device has none, the integral of
    its 1 s mean power (method nvml-mean-power/1). Uncertainty (k = 2): the board's gain, 5 % half width, uncalibrated
    (arXiv 2312.02741), and the edges, U x P / sqrt 6 with U the longest time between two changes of the counter.
@@ -51,12 +51,15 @@ if TYPE_CHECKING:
     from protocol.methodology.trace import PowerTrace, Source, Table
 
 __all__ = [
+    "AcceleratorReading",
+    "Carried",
     "Curve",
     "EnergyAccount",
     "Estimated",
     "Measured",
     "NotApplicable",
     "Reading",
+    "Simulated",
     "Unmeasured",
     "WindowFacts",
     "account",
@@ -100,6 +103,16 @@ class Estimated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """A stand-in device played it: read and accounted for as the real one would be, and true of nothing."""
+
+    kind: ClassVar[str] = "simulated"
+    joules: Fraction
+    uncertainty: Fraction | None
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unmeasured:
     """Something was consumed, and nothing here read it."""
 
@@ -115,7 +128,8 @@ class NotApplicable:
     reason: str
 
 
-Reading = Measured | Estimated | Unmeasured | NotApplicable
+Carried = Measured | Estimated | Simulated  # what has a number
+Reading = Carried | Unmeasured | NotApplicable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,20 +159,43 @@ class EnergyAccount:
     facts: WindowFacts
 
 
-def account(trace: PowerTrace, window: Window, idle_before: Window | None, idle_after: Window | None) -> EnergyAccount:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceleratorReading:
+    """What a gated window says of the gpu channel: gross joules, the same net of idle, its doubt and its method."""
+
+    joules: Fraction
+    idle_net: Fraction
+    uncertainty: Fraction
+    method: str
+
+
+def account(
+    trace: PowerTrace,
+    window: Window,
+    idle_before: Window | None,
+    idle_after: Window | None,
+    gated: AcceleratorReading | None = None,
+) -> EnergyAccount:
     """Return the energy of a window, and of its work alone where at least one idle window is given.
 
-    Raises TraceGap CHANNEL_LOST where a channel was not read throughout, InvalidMeasurement ZERO_ENERGY where a channel
-    that was read cost nothing, WindowTooShort where a counter hardly moved, Unverifiable for an unknown model.
+    `gated` replaces the plain difference of the gpu channel by what a gated window says of it. Raises TraceGap
+    CHANNEL_LOST where a channel was not read throughout, InvalidMeasurement ZERO_ENERGY where a channel that was read
+    cost nothing, WindowTooShort where a counter hardly moved, Unverifiable for an unknown model.
     """
     idle = [around for around in (idle_before, idle_after) if around is not None]
-    gross = {name: read_channel(trace, name, window) for name in trace.channels}
-    baselines = [(around, {name: read_channel(trace, name, around) for name in trace.channels}) for around in idle]
+    plain = [name for name in trace.channels if gated is None or name != "gpu"]
+    gross = {name: read_channel(trace, name, window) for name in plain}
+    baselines = [(around, {name: read_channel(trace, name, around) for name in plain}) for around in idle]
     net = {
         name: _net(reading, window, [(around, found[name]) for around, found in baselines])
         for name, reading in gross.items()
     }
-    scope = tuple(name for name, reading in gross.items() if isinstance(reading, Measured | Estimated))
+    if gated is not None:
+        kind = Simulated if trace.sources["gpu"].kind is record.SourceKind.SIMULATED else Measured
+        doubt, method = gated.uncertainty, gated.method
+        gross = {"gpu": kind(joules=gated.joules, uncertainty=doubt, method=method), **gross}
+        net = {"gpu": kind(joules=gated.idle_net, uncertainty=doubt, method=method), **net}
+    scope = tuple(name for name, reading in gross.items() if isinstance(reading, Carried))
     return EnergyAccount(
         window=window,
         channels=gross,
@@ -178,7 +215,7 @@ def read_channel(trace: PowerTrace, channel: str, window: Window) -> Reading:
         return NotApplicable(reason=source.reason)
     if kind is record.SourceKind.UNREAD:
         return Unmeasured(reason=source.reason)
-    if kind is record.SourceKind.NVML:
+    if kind in record.ACCELERATORS:
         return _accelerators(trace, source, window)
     if trace.attachment is None:
         return Unmeasured(reason="no sandbox was attached to the record")
@@ -191,18 +228,22 @@ def read_channel(trace: PowerTrace, channel: str, window: Window) -> Reading:
 def total(readings: Iterable[Reading]) -> Reading:
     """Add readings that carry energy; Unmeasured where one does not, or where there is none."""
     terms = list(readings)
-    measured = [term for term in terms if isinstance(term, Measured)]
-    estimated = [term for term in terms if isinstance(term, Estimated)]
-    if not terms or len(measured) + len(estimated) < len(terms):
+    carried = [term for term in terms if isinstance(term, Carried)]
+    if not terms or len(carried) < len(terms):
         return Unmeasured(reason="no channel, or not every channel of the sum, was read")
-    joules = sum((term.joules for term in measured), Fraction(0))
-    joules += sum((term.joules for term in estimated), Fraction(0))
-    if estimated:
-        return Estimated(joules=joules, model="+".join(dict.fromkeys(term.model for term in estimated)))
-    return Measured(
+    joules = sum((term.joules for term in carried), Fraction(0))
+    models = [term.model for term in carried if isinstance(term, Estimated)]
+    read = [term for term in carried if not isinstance(term, Estimated)]
+    if any(isinstance(term, Simulated) for term in read):
+        kind: type[Simulated | Measured] = Simulated
+    elif models:
+        return Estimated(joules=joules, model="+".join(dict.fromkeys(models)))
+    else:
+        kind = Measured
+    return kind(
         joules=joules,
-        uncertainty=_combined([term.uncertainty for term in measured]),
-        method="+".join(dict.fromkeys(term.method for term in measured)),
+        uncertainty=None if models else _combined([term.uncertainty for term in read]),
+        method="+".join(dict.fromkeys([*(term.method for term in read), *models])),
     )
 
 
@@ -231,9 +272,10 @@ class Curve:
         return (self.at(window.close_ns) - self.at(window.open_ns)) * self.unit
 
 
-def _accelerators(trace: PowerTrace, source: Source, window: Window) -> Measured:
+def _accelerators(trace: PowerTrace, source: Source, window: Window) -> Measured | Simulated:
     parts = [_accelerator(trace, device, window) for device in source.devices]
-    return Measured(
+    kind = Simulated if source.kind is record.SourceKind.SIMULATED else Measured
+    return kind(
         joules=sum((part.joules for part in parts), Fraction(0)),
         uncertainty=_combined([part.uncertainty for part in parts]),
         method="+".join(dict.fromkeys(part.method for part in parts)),
@@ -372,7 +414,7 @@ def _net(reading: Reading, window: Window, idle: list[tuple[Window, Reading]]) -
     if isinstance(reading, Estimated) or isinstance(baseline, Estimated):
         return Estimated(joules=joules, model=reading.model if isinstance(reading, Estimated) else "mixed")
     spread = None if baseline.uncertainty is None else baseline.uncertainty * stretch
-    return Measured(joules=joules, uncertainty=_combined([reading.uncertainty, spread]), method=reading.method)
+    return type(reading)(joules=joules, uncertainty=_combined([reading.uncertainty, spread]), method=reading.method)
 
 
 def _facts(trace: PowerTrace, window: Window) -> WindowFacts:

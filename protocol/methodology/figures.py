@@ -10,30 +10,37 @@ Rules:
    Wh per 1,000 queries = J / 3600 / points answered x 1000.
 4. A cell's figure is the mean over its runs (`mean-of-runs/1`); the interval is Student's, 95 %, of that mean.
 5. A percentile is published only where the run has the queries that carry it (`statistics.MIN_QUERIES`).
+6. Where an accelerator was leased the gpu channel is that of its gated window, and the runs were accepted together
+   (`session_figures`). The doubt of a cell (k = 2) is the root sum of squares of its runs' mean doubt, which does not
+   average out (the board's gain is common to all of them), and of 2 u_runs, u_runs = s/sqrt n.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from protocol.errors import VerificationError
 from protocol.methodology import statistics
 from protocol.methodology.energy import (
+    COVERAGE_FACTOR,
+    AcceleratorReading,
+    Carried,
     EnergyAccount,
     Estimated,
-    Measured,
     NotApplicable,
     Reading,
     Unmeasured,
     account,
 )
+from protocol.methodology.gated import GatedReading, combined
 from protocol.methodology.timeline import QueryRecord, expected_shape
 from protocol.methodology.trace import PowerTrace
 from protocol.units import NS_PER_MS, NS_PER_S, decimal_string, millijoules, watt_hours
 
 STATISTIC = "mean-of-runs/1"
+MEASUREMENT_FLAGS = "measurementFlags"  # the figure that names what was noticed about the runs, joined by "+"
 
 _PER_1000 = 1000
 _PER_MILLE = {"p50": 500, "p90": 900, "p99": 990}
@@ -41,16 +48,21 @@ _WH_PLACES = 9  # a nano watt-hour per 1,000 queries: below the smallest model t
 _MS_PLACES = 6  # whole nanoseconds
 _RATE_PLACES = 3
 _RATIO_PLACES = 6
+_JOULE_PLACES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
-    """What one run's evidence gives, exact: `latencies_ns` per query, `samples` the points answered in the window."""
+    """What one run's evidence gives, exact: `latencies_ns` per query, `samples` the points answered in the window.
+
+    `accelerators` has the gated reading of each leased device, by its name in the record; nothing in the CPU class.
+    """
 
     energy: EnergyAccount
     latencies_ns: tuple[int, ...]
     samples: int
     passes: int
+    accelerators: Mapping[str, GatedReading] = field(default_factory=dict)
 
     @property
     def duration_ns(self) -> int:
@@ -77,7 +89,12 @@ class RunFigures:
             "cpuNs": _optional(self.energy.facts.cpu_ns),
             "blockIoBytes": _optional(self.energy.facts.block_io_bytes),
             "memoryPeakBytes": _optional(self.energy.facts.memory_peak_bytes),
+            **self._accelerators_json(),
         }
+
+    def _accelerators_json(self) -> dict[str, object]:
+        found = {name: _gated_json(reading) for name, reading in self.accelerators.items()}
+        return {"accelerators": found} if found else {}
 
     @property
     def rate(self) -> Fraction:
@@ -85,11 +102,13 @@ class RunFigures:
         return Fraction(self.samples * NS_PER_S, self.duration_ns)
 
 
-def run_figures(trace: PowerTrace, run: int, records: Sequence[QueryRecord]) -> RunFigures:
+def run_figures(
+    trace: PowerTrace, run: int, records: Sequence[QueryRecord], gated: Mapping[str, GatedReading] | None = None
+) -> RunFigures:
     """Return the figures of run `run` from the session's trace and the run's timeline.
 
-    Raises VerificationError TIMELINE_OUTSIDE_WINDOW where a query lies outside the run's window, and what
-    `energy.account` raises.
+    `gated` are the readings of the leased accelerators over this run, by device. Raises VerificationError
+    TIMELINE_OUTSIDE_WINDOW where a query lies outside the run's window, and what `energy.account` raises.
     """
     window = trace.window(f"run-{run}")
     if not records or records[0].sent_ns < window.open_ns or records[-1].done_ns > window.close_ns:
@@ -103,10 +122,11 @@ def run_figures(trace: PowerTrace, run: int, records: Sequence[QueryRecord]) -> 
         next((w for w in trace.windows if w.name == name), None) for name in (f"idle-{run - 1}", f"idle-{run}")
     )
     return RunFigures(
-        energy=account(trace, window, before, after),
+        energy=account(trace, window, before, after, None if not gated else _together(gated)),
         latencies_ns=tuple(record.done_ns - record.sent_ns for record in records),
         samples=sum(record.samples for record in records),
         passes=records[-1].passno + 1,
+        accelerators=gated or {},
     )
 
 
@@ -122,8 +142,12 @@ def check_shape(records: Sequence[QueryRecord], *, points: int, batch: int, pass
         )
 
 
-def cell_figures(runs: Sequence[RunFigures]) -> dict[str, str]:
+def cell_figures(
+    runs: Sequence[RunFigures], *, flags: Sequence[str] = (), setup_joules: Fraction | None = None
+) -> dict[str, str]:
     """Return a cell's published figures, from all its runs: names to decimal strings.
+
+    `flags` and `setup_joules` are those of `session_figures`, for accelerators.
 
     Energies are Wh per 1,000 queries, latencies milliseconds. A figure that the evidence does not give is absent; the
     scope and the kind of the energy are always there.
@@ -131,7 +155,7 @@ def cell_figures(runs: Sequence[RunFigures]) -> dict[str, str]:
     first = runs[0].energy
     figures = {
         "runs": str(len(runs)),
-        "queriesPerRun": str(runs[0].samples),
+        "queriesPerRun": str(min(run.samples for run in runs)),
         "energyKind": _one_of({run.energy.it_energy.kind for run in runs}),
         "energyScope": _one_of({"+".join(run.energy.scope) for run in runs}),
     }
@@ -150,13 +174,88 @@ def cell_figures(runs: Sequence[RunFigures]) -> dict[str, str]:
         if all(len(run.latencies_ns) >= statistics.MIN_QUERIES[name] for run in runs):
             values = [Fraction(statistics.percentile(run.latencies_ns, per_mille)) for run in runs]
             figures[f"latency{name.upper()}Ms"] = _milliseconds(values)
+    if runs[0].accelerators:
+        figures |= _gated_figures(runs, setup_joules)
+    if flags:
+        figures[MEASUREMENT_FLAGS] = "+".join(sorted(flags))
     return figures
+
+
+def measurement_flags(figures: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the flags that a cell's published figures name."""
+    named = figures.get(MEASUREMENT_FLAGS)
+    return () if named is None else tuple(named.split("+"))
+
+
+def _gated_figures(runs: Sequence[RunFigures], setup_joules: Fraction | None) -> dict[str, str]:
+    """Return what only a gated window gives: the doubt of the gpu channel with its terms, passes, tail, set-up."""
+    per_1000 = [watt_hours(combined(run.accelerators)[0]) * _PER_1000 / run.samples for run in runs]
+    doubts = [watt_hours(combined(run.accelerators)[1]) * _PER_1000 / run.samples for run in runs]
+    terms = {
+        "UGain": [_term(run, lambda found: found.uncertainty.u_gain) for run in runs],
+        "UEdge": [_term(run, lambda found: found.uncertainty.u_edge) for run in runs],
+        "UChannels": [_term(run, lambda found: found.uncertainty.u_channels or Fraction(0)) for run in runs],
+    }
+    figures = {f"gpuEnergy{name}WhPer1000Queries": statistics.mean(values) for name, values in terms.items()}
+    doubt = statistics.mean(doubts)
+    spread = statistics.deviation(per_1000)
+    if spread is not None:
+        u_runs = spread / statistics.square_root(Fraction(len(runs)))
+        figures["gpuEnergyURunsWhPer1000Queries"] = u_runs
+        doubt = statistics.square_root(doubt**2 + (COVERAGE_FACTOR * u_runs) ** 2)
+    figures["gpuEnergyUncertaintyWhPer1000Queries"] = doubt
+    said = {name: decimal_string(value, _WH_PLACES) for name, value in figures.items()}
+    passes = [run.passes for run in runs]
+    deferred = [sum((f.deferred for f in run.accelerators.values()), Fraction(0)) / _gross(run) for run in runs]
+    said |= {
+        "passesPerRunLeast": str(min(passes)),
+        "passesPerRunMost": str(max(passes)),
+        "deferredShareMost": decimal_string(max(deferred), _RATIO_PLACES),
+    }
+    if setup_joules is not None:
+        said["setupEnergyJ"] = decimal_string(setup_joules, _JOULE_PLACES)
+    return said
+
+
+def _term(run: RunFigures, read: Callable[[GatedReading], Fraction]) -> Fraction:
+    """Return one term of a run's doubt over all its devices, in Wh per 1,000 queries."""
+    square = sum((read(found) ** 2 for found in run.accelerators.values()), Fraction(0))
+    return watt_hours(statistics.square_root(square)) * _PER_1000 / run.samples
+
+
+def _gross(run: RunFigures) -> Fraction:
+    return combined(run.accelerators)[0]
+
+
+def _together(gated: Mapping[str, GatedReading]) -> AcceleratorReading:
+    joules, doubt = combined(gated)
+    return AcceleratorReading(
+        joules=joules,
+        idle_net=sum((found.idle_net for found in gated.values()), Fraction(0)),
+        uncertainty=doubt,
+        method="+".join(dict.fromkeys(found.method for found in gated.values())),
+    )
+
+
+def _gated_json(found: GatedReading) -> dict[str, object]:
+    """Return one device's run as it stands in the signed outcome: millijoules and milliwatts as integers."""
+    doubt = found.uncertainty
+    return {
+        "method": found.method,
+        "mj": millijoules(found.joules),
+        "idleMw": millijoules(found.idle_watts),
+        "deferredMj": millijoules(found.deferred),
+        "uGainMj": millijoules(doubt.u_gain),
+        "uEdgeMj": millijoules(doubt.u_edge),
+        "uChannelsMj": None if doubt.u_channels is None else millijoules(doubt.u_channels),
+        "meanPowerMj": None if found.mean is None else millijoules(found.mean.joules),
+    }
 
 
 def _energy(runs: Sequence[RunFigures], name: str, read: Callable[[RunFigures], Reading]) -> dict[str, str]:
     """Return mean, interval and coefficient of variation of one energy, or nothing where a run does not carry it."""
     readings = [read(run) for run in runs]
-    carried = [reading for reading in readings if isinstance(reading, Measured | Estimated)]
+    carried = [reading for reading in readings if isinstance(reading, Carried)]
     if len(carried) < len(readings):
         return {}
     per_1000 = [
@@ -175,11 +274,11 @@ def _energy(runs: Sequence[RunFigures], name: str, read: Callable[[RunFigures], 
 def _reading_json(gross: Reading, net: Reading) -> dict[str, object]:
     if isinstance(gross, Unmeasured | NotApplicable):
         return {"kind": gross.kind, "reason": gross.reason}
-    idle_net = millijoules(net.joules) if isinstance(net, Measured | Estimated) else None
+    idle_net = millijoules(net.joules) if isinstance(net, Carried) else None
     return {"kind": gross.kind, "mj": millijoules(gross.joules), "idleNetMj": idle_net, **_provenance(gross)}
 
 
-def _provenance(reading: Measured | Estimated) -> dict[str, object]:
+def _provenance(reading: Carried) -> dict[str, object]:
     if isinstance(reading, Estimated):
         return {"model": reading.model}
     uncertainty = None if reading.uncertainty is None else millijoules(reading.uncertainty)

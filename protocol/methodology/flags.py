@@ -3,7 +3,11 @@
 A result is certifiable if and only if no flag is open. Every flag here follows from signed facts, so a verifier
 refuses a result that leaves one out. More flags than these may be raised: a flag can only lower what a result is worth.
 
-    estimated-energy            the headline is not Measured in every cell
+    estimated-energy            the headline is Estimated in some cell
+    simulated-energy            the headline of some cell comes from a stand-in device
+    unmeasured-energy           some cell has no headline, or runs of different kinds
+    cached-answers              the runs or passes of a cell cost less and less, as answers that were kept do
+    deferred-work               over 1 % of a run's energy came after its last answer
     tier-below-t3               the record was not witnessed by a quorum with parties outside the operator
     unofficial                  points or runs were shortened
     hardware-class-unrated      the machine is of no rated class
@@ -25,6 +29,8 @@ from protocol.methodology.tasks import REGISTRY, Task
 from protocol.units import from_decimal
 
 ESTIMATED_ENERGY: Final = "estimated-energy"
+SIMULATED_ENERGY: Final = "simulated-energy"
+UNMEASURED_ENERGY: Final = "unmeasured-energy"
 TIER_BELOW_T3: Final = "tier-below-t3"
 UNOFFICIAL: Final = "unofficial"
 CLASS_UNRATED: Final = "hardware-class-unrated"
@@ -37,14 +43,19 @@ NO_EQUIVALENCE: Final = "no-production-equivalence"
 RATED_CLASSES: Final = frozenset({"h100-80gb"})  # the reference class; others are measured and never ranked with it
 CERTIFIABLE_TIERS: Final = frozenset({"T3", "T4"})
 MEASURED: Final = "measured"
+_KINDS: Final = {"estimated": ESTIMATED_ENERGY, "simulated": SIMULATED_ENERGY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFacts:
-    """What a cell's flags depend on; `energy_kind` as in its figures, `quality` the task's metric if it is stated."""
+    """What a cell's flags depend on; `quality` is the task's metric if it is stated.
+
+    `energy_kind` and `measurement_flags` are as in its figures.
+    """
 
     task: str
     energy_kind: str
+    measurement_flags: tuple[str, ...]
     thirds: bool
     shard: bool
     quality: str | None
@@ -67,9 +78,9 @@ def open_flags(
 
 
 def _cell_flags(cell: CellFacts) -> set[str]:
-    flags = set()
+    flags = set(cell.measurement_flags)
     if cell.energy_kind != MEASURED:
-        flags.add(ESTIMATED_ENERGY)
+        flags.add(_KINDS.get(cell.energy_kind, UNMEASURED_ENERGY))
     if not cell.thirds:
         flags.add(WITHOUT_THIRDS)
     if not cell.shard:

@@ -7,7 +7,7 @@ flag is published beside the figure and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,7 +22,8 @@ class GatedSession:
     """What a session's runs cost on its accelerators.
 
     `runs` has each run's reading by device, `setup_joules` what each device took above idle before the first run, and
-    `u_runs` the standard uncertainty of the mean over the runs (None for fewer than two).
+    `u_runs` the standard uncertainty of the mean over the runs, in joules a run, or a sample where their numbers were
+    given (None for fewer than two).
     """
 
     runs: tuple[Mapping[str, GatedReading], ...]
@@ -37,10 +38,13 @@ class GatedSession:
         return tuple(combined(run)[0] for run in self.runs)
 
 
-def account_runs(trace: PowerTrace, count: int, calibration: Fraction | None = None) -> GatedSession:
+def account_runs(
+    trace: PowerTrace, count: int, calibration: Fraction | None = None, samples: Sequence[int] | None = None
+) -> GatedSession:
     """Return the readings, faults and flags of runs 1 to `count`; the record was judged by `validity` before.
 
-    Raises as `gated.measure` and `gated.gate` do, and VerificationError WINDOW_ABSENT.
+    `samples` is how many each run answered: runs that repeat their points a different number of times are compared by
+    what one sample cost. Raises as `gated.measure` and `gated.gate` do, and VerificationError WINDOW_ABSENT.
     """
     gates = [
         gate(trace, *(trace.window(name) for name in (f"run-{k}", f"idle-{k - 1}", f"idle-{k}")))
@@ -51,7 +55,7 @@ def account_runs(trace: PowerTrace, count: int, calibration: Fraction | None = N
     if faults:
         return GatedSession(runs=(), faults=tuple(faults), flags=(), setup_joules={}, u_runs=None)
     runs = [{name: measure(one, gated, calibration) for name, one in found.items()} for gated in gates]
-    joules = [combined(run)[0] for run in runs]
+    joules = [combined(run)[0] / size for run, size in zip(runs, samples or [1] * count, strict=True)]
     flags = [flag for run in runs for reading in run.values() for flag in reading.flags]
     flags += [fault.code for fault in acceptance.trend(joules)]
     return GatedSession(

@@ -72,10 +72,14 @@ class SourceKind(Enum):
     """Where a channel's energy comes from."""
 
     NVML = "nvml"  # the accelerator's own counter: measured
+    SIMULATED = "simulated"  # a stand-in for an accelerator, read the same way: simulated
     RAPL = "rapl"  # the processor's own counter: measured
     MODEL = "model"  # a named model over the sandbox's use: estimated
     UNREAD = "unread"  # consumed something, and nothing here can read it: unmeasured
     NONE = "none"  # there is no such consumer: not applicable
+
+
+ACCELERATORS: Final = frozenset({SourceKind.NVML, SourceKind.SIMULATED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ from protocol.attestation.verify_txt import verify_text
 from protocol.methodology.dataset import Dataset
 from protocol.methodology.figures import run_figures
 from protocol.methodology.scenario import Precision, Scenario
+from protocol.methodology.session_figures import SessionFigures
 from protocol.methodology.tasks import Task
 from protocol.methodology.timeline import QueryRecord, pack, unpack
 from protocol.methodology.trace import parse_trace
@@ -322,6 +323,7 @@ class World:
         predicate = assemble.plan_json(
             campaign,
             {"embedded-digits": dataset()},
+            (),
             vendor_seq=len(plans) + 1,
             prev_plan=plans[-1].statement_id if plans else None,
             profile_sha256=sha256_hex(PROFILE),
@@ -418,6 +420,7 @@ class World:
             timeline_sha256=digest,
             queries=len(records),
             samples=sum(record.samples for record in records),
+            passes=records[-1].passno + 1,
             figures=None if failure else run_figures(self._trace(ran), number, records),
             response_root=hashlib.sha256(b"responses %d" % number).digest(),
             response_leaves=sum(record.samples for record in records),
@@ -443,9 +446,11 @@ class World:
         )
         return self._edited("campaign-result", predicate, edit)
 
-    def figures_of(self, outcome: SessionOutcome) -> list:
+    def figures_of(self, outcome: SessionOutcome) -> SessionFigures:
+        """Return the figures of the runs that an outcome names, whatever it left out."""
         trace = parse_trace(self.evidence[outcome.trace_sha256])
-        return [run_figures(trace, run.run, unpack(self.evidence[run.timeline_sha256])) for run in outcome.runs]
+        runs = [run_figures(trace, run.run, unpack(self.evidence[run.timeline_sha256])) for run in outcome.runs]
+        return SessionFigures(runs=tuple(runs))
 
     def session(self, plan: Said, planned: Cell, *, attempt: int = 1, edit: Edit | None = None, scene=None) -> Said:
         """Tell one completed session."""

@@ -246,12 +246,12 @@ def _check_runs(session: Session, cell: PlanCell, findings: Findings) -> None:
             )
         )
     for run in outcome.runs:
-        if run.responses is None or run.responses.leaves != cell.points:
+        if run.responses is None or run.responses.leaves != cell.points * run.passes:
             findings.add(
                 false(
                     "RESPONSES",
-                    observed=f"{session.outcome.path}, run {run.run}: another number of response leaves than points",
-                    expected=f"{cell.points} leaves, one a point",
+                    observed=f"{session.outcome.path}, run {run.run}: another number of response leaves than answers",
+                    expected=f"{cell.points * run.passes} leaves, one a point and pass",
                 )
             )
     used = {item.name: item.sha256 for item in outcome.resolved_dependencies}

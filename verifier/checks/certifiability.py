@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from protocol.attestation.keyring import Keyring
+from protocol.methodology.figures import measurement_flags
 from protocol.methodology.flags import CellFacts, open_flags
 from protocol.methodology.tasks import REGISTRY, Task
 from protocol.tlog.policy import Policy
@@ -69,6 +70,7 @@ def _flags(story: Story, tier: str, figures: Mapping[str, CellFigures]) -> set[s
         CellFacts(
             task=cell.task,
             energy_kind=figures[cell.cell_id].recomputed["energyKind"],
+            measurement_flags=measurement_flags(figures[cell.cell_id].recomputed),
             thirds=cell.dataset.thirds,
             shard=cell.dataset.shard,
             quality=figures[cell.cell_id].committed.get(_metric(cell.task)),

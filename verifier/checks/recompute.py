@@ -12,7 +12,7 @@ from typing import cast
 
 from protocol.attestation.jcs import Json, dumps
 from protocol.errors import InvalidMeasurement, Unverifiable, VerificationError
-from protocol.methodology.figures import RunFigures, cell_figures, run_figures
+from protocol.methodology.session_figures import SessionFigures, published, session_figures
 from verifier.facts import Session, Story, Timelines, Traces
 from verifier.report import CellFigures
 from verifier.walk import Established, Findings, counted, false
@@ -28,8 +28,8 @@ def check(stories: Sequence[Story], traces: Traces, timelines: Timelines) -> Est
         figures[story.campaign] = {}
         for session in story.completed:
             with findings.collecting():
-                runs = _runs(session, traces, timelines, findings)
-                figures[story.campaign][session.outcome.predicate.cell] = _cell(story, session, runs, findings)
+                found = _runs(session, traces, timelines, findings)
+                figures[story.campaign][session.outcome.predicate.cell] = _cell(story, session, found, findings)
     findings.settle()
     cells = sum(len(each) for each in figures.values())
     count = sum(len(figure.recomputed) for each in figures.values() for figure in each.values())
@@ -38,16 +38,14 @@ def check(stories: Sequence[Story], traces: Traces, timelines: Timelines) -> Est
     )
 
 
-def _runs(session: Session, traces: Traces, timelines: Timelines, findings: Findings) -> list[RunFigures]:
+def _runs(session: Session, traces: Traces, timelines: Timelines, findings: Findings) -> SessionFigures:
     outcome = session.outcome
-    trace, runs = traces[outcome.statement_id], []
-    for claim, records in zip(outcome.predicate.runs, timelines[outcome.statement_id], strict=True):
-        try:
-            figures = run_figures(trace, claim.run, records)
-        except (VerificationError, InvalidMeasurement, Unverifiable) as error:
-            observed = f"{session.name}, run {claim.run}: {error.observed}"
-            raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
-        runs.append(figures)
+    try:
+        found = session_figures(traces[outcome.statement_id], timelines[outcome.statement_id])
+    except (VerificationError, InvalidMeasurement, Unverifiable) as error:
+        observed = f"{session.name}: {error.observed}"
+        raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
+    for claim, figures in zip(outcome.predicate.runs, found.runs, strict=True):
         for path, observed, expected in _differences(
             claim.figures or {}, cast("Mapping[str, Json]", figures.to_json())
         ):
@@ -58,19 +56,19 @@ def _runs(session: Session, traces: Traces, timelines: Timelines, findings: Find
                     expected=f"{expected}, from the samples",
                 )
             )
-    return runs
+    return found
 
 
-def _cell(story: Story, session: Session, runs: Sequence[RunFigures], findings: Findings) -> CellFigures:
+def _cell(story: Story, session: Session, found: SessionFigures, findings: Findings) -> CellFigures:
     name = session.outcome.predicate.cell
-    recomputed = cell_figures(runs)
+    recomputed = published(found)
     claim = next(cell for cell in story.result.predicate.cells if cell.cell_id == name)
     for path, observed, expected in _differences(claim.recomputed, recomputed):
         findings.add(
             false(
                 "RECOMPUTE_CELL",
                 observed=f"{story.result.path}, {name}, {path}: {observed}",
-                expected=f"{expected}, over all {len(runs)} runs",
+                expected=f"{expected}, over all {len(found.runs)} runs",
             )
         )
     return CellFigures(recomputed=recomputed, committed=dict(claim.committed))

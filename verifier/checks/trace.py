@@ -1,5 +1,8 @@
 """Check 15: the meter's record of every completed session is whole, sound, and marks exactly the windows of its runs.
 
+It is of the devices that the plan leased, and the plan's hardware class follows from what their driver said of them. So
+a stand-in cannot pass for a device, nor one device for another, without the sampler's own words being changed.
+
 The record of an aborted session is evidence of what happened, and carries no published figure: that it is there and
 unchanged is check 13's; it may well be the broken record that made the session void.
 """
@@ -8,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from protocol.attestation.predicates import CampaignPlan
 from protocol.errors import InvalidMeasurement, TraceGap, Unverifiable, VerificationError
 from protocol.methodology.energy import validate
-from protocol.methodology.trace import PowerTrace, parse_trace
+from protocol.methodology.hardware import CLASS_SIMULATED, device_facts, hardware_class
+from protocol.methodology.trace import PowerTrace, SourceKind, parse_trace
 from protocol.methodology.validity import MAX_MISSED
 from verifier.facts import Session, Story, Traces
 from verifier.walk import Established, Findings, counted, false
@@ -26,7 +31,7 @@ def check(stories: Sequence[Story], files: Mapping[str, bytes]) -> Established[T
     for story in stories:
         for session in story.completed:
             with findings.collecting():
-                traces[session.outcome.statement_id] = _session(session, files)
+                traces[session.outcome.statement_id] = _session(session, story.plan.predicate, files)
     findings.settle()
     samples = sum(len(trace.fast.times) for trace in traces.values())
     aborted = sum(not session.completed for story in stories for session in story.sessions)
@@ -37,7 +42,7 @@ def check(stories: Sequence[Story], files: Mapping[str, bytes]) -> Established[T
     )
 
 
-def _session(session: Session, files: Mapping[str, bytes]) -> PowerTrace:
+def _session(session: Session, plan: CampaignPlan, files: Mapping[str, bytes]) -> PowerTrace:
     outcome = session.outcome.predicate
     try:
         trace = parse_trace(files[outcome.trace_sha256 or ""])
@@ -49,6 +54,7 @@ def _session(session: Session, files: Mapping[str, bytes]) -> PowerTrace:
             )
         _check_magnitude(trace)
         _check_windows(trace, len(outcome.runs))
+        _check_devices(trace, plan)
         validate(trace)
         _check_cadence(trace)
     except (VerificationError, InvalidMeasurement, Unverifiable) as error:
@@ -82,6 +88,25 @@ def _check_windows(trace: PowerTrace, runs: int) -> None:
             "TRACE_WINDOWS",
             observed=f"windows {', '.join(found)[:200]}",
             expected=f"idle-0, run-1, idle-1 .. run-{runs}, idle-{runs}, each once and in this order",
+        )
+
+
+def _check_devices(trace: PowerTrace, plan: CampaignPlan) -> None:
+    source = trace.sources["gpu"]
+    found = device_facts(trace.host, source.devices)
+    planned = tuple((device.uuid, device.name) for device in plan.devices)
+    if tuple((device.uuid, device.name) for device in found) != planned:
+        raise false(
+            "OTHER_DEVICES",
+            observed=f"a record of {', '.join(f'{one.name} {one.uuid}' for one in found) or 'no accelerator'}",
+            expected=f"{', '.join(f'{name} {uuid}' for uuid, name in planned) or 'no accelerator'}, as planned",
+        )
+    named = hardware_class(found)
+    if named != plan.hardware_class or (named == CLASS_SIMULATED) != (source.kind is SourceKind.SIMULATED):
+        raise false(
+            "OTHER_CLASS",
+            observed=f"class {plan.hardware_class!r} in the plan, and readings of kind {source.kind.value!r}",
+            expected=f"class {named!r}, as the driver's own words give it",
         )
 
 

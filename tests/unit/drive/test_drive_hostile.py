@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.drive import codec
 from orchestrator.drive.codec import decode_responses, decode_token_stream, encode_requests, encode_token_request
-from orchestrator.drive.loadgen import drive_pass
+from orchestrator.drive.loadgen import drive_run
 from protocol.errors import DatasetUnavailable, DeadlineExceeded, JoulesealError, ProtocolViolation
 from protocol.methodology.scenario import Precision
 from protocol.methodology.tasks import REGISTRY, Task
@@ -105,7 +105,7 @@ def test_a_hostile_answer_is_named(name, socket_path):
     points = points_of(task, 1)
     with raw_server(socket_path, answering(data), task) as endpoint:
         exchange = endpoint.open_exchange()
-        record = drive_pass(exchange, encode_requests(points, 1), [1], [DAY_NS])
+        record = drive_run(exchange, encode_requests(points, 1), [1], [DAY_NS])
         exchange.close()
     with pytest.raises(ProtocolViolation) as caught:
         decode_responses(record.responses, points, REGISTRY[task], 1)
@@ -192,7 +192,7 @@ def test_an_answer_that_comes_too_late_fails_the_pass_even_when_nobody_looked():
 
     ticks = iter([0, 10, 20, 31])
     with pytest.raises(DeadlineExceeded, match="query 1") as caught:
-        drive_pass(Slow(), [b"a", b"b"], [1, 1], [10, 10], clock=lambda: next(ticks))
+        drive_run(Slow(), [b"a", b"b"], [1, 1], [10, 10], clock=lambda: next(ticks))
     assert caught.value.code == "SAMPLE_DEADLINE"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.drive.codec import decode_responses, decode_token_stream, encode_requests, encode_token_request
-from orchestrator.drive.loadgen import Progress, drive_pass, drive_token_pass
+from orchestrator.drive.loadgen import Progress, drive_run, drive_token_pass
 from protocol.errors import JoulesealError, ProtocolViolation
 from protocol.methodology.scenario import Precision
 from protocol.methodology.tasks import REGISTRY, Task
@@ -69,8 +69,8 @@ def test_every_task_comes_and_goes_whole(task, socket_path):
         exchange = endpoint.open_exchange()
         progress = Progress()
         requests = encode_requests(points, 3)
-        record = drive_pass(exchange, requests, [3, 1], [DAY_NS] * 2, progress=progress, passno=4)
-        again = drive_pass(exchange, requests, [3, 1], [DAY_NS] * 2, passno=5)
+        record = drive_run(exchange, requests, [3, 1], [DAY_NS] * 2, progress=progress)
+        again = drive_run(exchange, requests, [3, 1], [DAY_NS] * 2)
         exchange.close()
         endpoint.unload(T)
     answer = ANSWERS[task]
@@ -84,7 +84,7 @@ def test_every_task_comes_and_goes_whole(task, socket_path):
     assert vendor.calls[-1] == "unload"
     assert phases == [LoadPhase.READING, LoadPhase.WARMING, LoadPhase.READY]
     assert progress.done == 2
-    assert [(one.query, one.passno, one.samples) for one in record.queries] == [(0, 4, 3), (1, 4, 1)]
+    assert [(one.query, one.passno, one.samples) for one in record.queries] == [(0, 0, 3), (1, 0, 1)]
     assert record.queries[0].done_ns <= record.queries[1].sent_ns
 
 

@@ -90,7 +90,7 @@ def test_an_accelerator_is_measured_gated_with_its_doubt(no_group, capfd, restin
     assert (status, found["reasons"], found["flags"]) == (0, [], [])
     assert found["command"]["exit_status"] == 3
     gpu = found["channels"]["gpu"]
-    assert (gpu["kind"], gpu["method"]) == ("measured", "nvml-gated/1")
+    assert (gpu["kind"], gpu["method"]) == ("simulated", "nvml-gated/1")
     seconds = (found["window"]["close_monotonic_ns"] - found["window"]["open_monotonic_ns"]) / 1e9
     assert gpu["joules"] == pytest.approx(580 * 2 + 70 * seconds, rel=1e-3)
     assert gpu["idle_net_joules"] == pytest.approx(580 * 2, rel=2e-3)

@@ -14,7 +14,7 @@ from sandbox import CONTAINER, PaperCgroup
 from orchestrator.meter.client import Sampler
 from orchestrator.meter.interface import Power, SamplerConfig
 from protocol.errors import AcceleratorUnavailable, InvalidMeasurement, MeterUnavailable
-from protocol.methodology.energy import Measured, account, read_channel, validate
+from protocol.methodology.energy import Simulated, account, read_channel, validate
 from protocol.methodology.trace import PowerTrace, SourceKind, parse_trace
 from protocol.units import NS_PER_MS
 
@@ -46,11 +46,11 @@ def session(path: Path, config: SamplerConfig, cgroup: PaperCgroup, *in_the_midd
     return parse_trace(path.read_bytes())
 
 
-def counted(trace: PowerTrace) -> tuple[Measured, Fraction]:
+def counted(trace: PowerTrace) -> tuple[Simulated, Fraction]:
     """The run's gross reading, and what 300 W would have cost."""
     run = trace.window("run-1")
     found = account(trace, run, trace.window("idle-0"), trace.window("idle-1")).channels["gpu"]
-    assert isinstance(found, Measured)
+    assert isinstance(found, Simulated)
     return found, Fraction(300 * run.duration_ns, 10**9)
 
 
@@ -72,7 +72,7 @@ def test_constant_power_is_measured_within_its_stated_doubt(tmp_path, config, cg
     found, truth = counted(trace)
     assert abs(found.joules - truth) <= found.uncertainty
     assert found.method == "nvml-counter/1"
-    assert trace.sources["gpu"].kind is SourceKind.NVML
+    assert trace.sources["gpu"].kind is SourceKind.SIMULATED
     assert trace.fast.columns[1:] == ("gpu0.energy_mj", "gpu0.power_average_mw", "gpu0.power_instant_mw")
     assert trace.host["gpu0.uuid"] == UUID
     assert trace.host["gpu0.name"] == "Jouleseal Stand-in 80GB"
@@ -107,11 +107,11 @@ def test_a_ramp_is_measured_within_its_doubt(tmp_path, config, cgroup, device: D
     assert abs(found.joules - truth) <= found.uncertainty
 
 
-def test_the_live_view_shows_measured_watts(tmp_path, config, cgroup, device: Device) -> None:
+def test_the_live_view_shows_what_kind_of_watts(tmp_path, config, cgroup, device: Device) -> None:
     with Sampler.start(tmp_path / "r", config) as sampler:
         gpu = sampler.latest().channels["gpu"]
         assert isinstance(gpu, Power)
-        assert gpu.kind == "measured"
+        assert gpu.kind == "simulated"
         assert 0 < gpu.watts <= 300
 
 

@@ -117,7 +117,7 @@ def test_the_plain_view_prints_stages_and_no_power():
     plain.session_begins(1, 2, "cell")
     plain.run_begins(1, 10, 100)
     plain.window_opens()
-    assert out.getvalue() == "[1/2] cell: run 1 of 10: idle baseline, then 100 queries\n"
+    assert out.getvalue() == "[1/2] cell: run 1 of 10: 100 queries, then an idle baseline\n"
 
 
 def reading(window: str | None, **channels) -> LiveReading:

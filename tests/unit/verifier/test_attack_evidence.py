@@ -12,6 +12,7 @@ from protocol.attestation.claims import Failure
 from protocol.attestation.digest import sha256_hex
 from protocol.methodology import trace as record
 from protocol.methodology.scenario import Scenario
+from protocol.methodology.session_figures import SessionFigures
 from protocol.methodology.timeline import pack
 from tests.standin.records import steady_world
 from tests.worlds.tampering import flip
@@ -120,8 +121,8 @@ def test_a_figure_left_out(world):
 def test_mean_of_a_subset():
     class Choosing(World):
         def figures_of(self, outcome):
-            runs = super().figures_of(outcome)
-            return sorted(runs, key=lambda run: run.duration_ns)[:2]
+            runs = super().figures_of(outcome).runs
+            return SessionFigures(runs=tuple(sorted(runs, key=lambda run: run.duration_ns)[:2]))
 
     world = Choosing()
     world.campaign([cell(runs=4)])
@@ -199,7 +200,7 @@ def retold(world, change, *, rechained=False):
     others = [item for item in facts.byproducts if item.name != "meter-record"]
     facts = replace(facts, trace_sha256=digest, trace_chain=chain, byproducts=others)
     world.say("session-outcome", assemble.outcome_json(facts))
-    figures = [run.figures for run in facts.runs]
+    figures = SessionFigures(runs=tuple(run.figures for run in facts.runs))
     world.figures_of = lambda outcome: figures
     world.result(plan)
     return world.judge()
@@ -258,7 +259,7 @@ def with_timelines(world, change):
         for run, records in zip(facts.runs, change(ran), strict=True)
     ]
     world.say("session-outcome", assemble.outcome_json(replace(facts, runs=runs)))
-    figures = [run.figures for run in facts.runs]
+    figures = SessionFigures(runs=tuple(run.figures for run in facts.runs))
     world.figures_of = lambda outcome: figures
     world.result(plan)
     return world.judge()

@@ -134,7 +134,7 @@ def test_our_own_fault_is_70_and_never_1(bundle, root, capsys, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("verifier.checks.recompute.cell_figures", broken)
+    monkeypatch.setattr("verifier.checks.recompute.published", broken)
     assert main([bundle, "--root", root, "--json"]) == 70
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "INTERNAL"
 
