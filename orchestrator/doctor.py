@@ -5,14 +5,16 @@ Rules:
  2. A check that cannot be made has failed; it is never left out.
  3. What the engine says of itself is not enough: a probe runs under the very profile of official runs.
  4. The findings go into the evidence of every session on this rig, so they hold no path of the host.
+ 5. Accelerators are read by the sampler's own process, as in a session: nothing else here opens their driver.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -22,7 +24,9 @@ from orchestrator.launch.probe import PROBE_IMAGE, Hole, ask
 from orchestrator.launch.profile import LaunchProfile, build_profile
 from orchestrator.launch.sandbox import Sandbox
 from orchestrator.launch.vetting import refuse_unfit_engine
+from orchestrator.meter import qualify as rig
 from protocol.errors import EngineUnavailable, JoulesealError
+from protocol.methodology import findings as agreed
 from protocol.submission import Resources
 from protocol.units import MIB
 
@@ -100,20 +104,71 @@ class Diagnosis:
             )
 
 
-def examine(*, rig_id: str | None = None, state: Path | None = None, probe_image: str = PROBE_IMAGE) -> Diagnosis:
+def examine(
+    *,
+    rig_id: str | None = None,
+    state: Path | None = None,
+    probe_image: str = PROBE_IMAGE,
+    devices: Sequence[str] = (),
+) -> Diagnosis:
     """Examine this machine's engine and return every finding; raises nothing that a finding can say.
 
-    `state` is the folder in which evidence will be written; its free space is a finding. The probe's container, volume
-    and control group are gone afterwards.
+    `state` is the folder in which evidence will be written; its free space is a finding. `devices` are the UUIDs of
+    accelerators to look at. The probe's container, volume and control group are gone afterwards.
     """
+    stated = _accelerators(devices)
     try:
         engine = DockerEngine.connect(rig_id)
     except EngineUnavailable as error:
-        return Diagnosis(findings=(_failed("engine", error),), facts=None, profile_sha256=None)
+        return Diagnosis(findings=(_failed("engine", error), *stated), facts=None, profile_sha256=None)
     try:
-        return diagnose(engine, state=state, probe_image=probe_image)
+        found = diagnose(engine, state=state, probe_image=probe_image)
     finally:
         engine.close()
+    return replace(found, findings=(*found.findings, *stated))
+
+
+def qualify(
+    diagnosis: Diagnosis, devices: Sequence[str], folder: Path, plan: rig.Plan | None = None
+) -> rig.Qualification:
+    """Qualify the rig's instruments; the document holds the diagnosis's findings too, the records stay in `folder`."""
+    found = rig.qualify(devices, folder, plan)
+    examined = tuple(
+        agreed.find(
+            finding.check,
+            finding.observed,
+            finding.expected,
+            finding.remedy,
+            good=finding.health is Health.OK,
+            matters=finding.health is not Health.WARNING,
+        )
+        for finding in diagnosis.findings
+    )
+    return replace(found, findings=(*examined, *found.findings))
+
+
+def health_of(finding: agreed.Finding) -> Health:
+    """Return how a qualification's finding stands."""
+    if finding.good:
+        return Health.OK
+    return Health.FAILED if finding.matters else Health.WARNING
+
+
+def _accelerators(devices: Sequence[str]) -> tuple[Finding, ...]:
+    """Look at accelerators for a moment; their own words, judged."""
+    if not devices:
+        return ()
+    with tempfile.TemporaryDirectory(prefix="jouleseal-look-") as folder:
+        return tuple(
+            Finding(
+                check=found.name,
+                health=health_of(found),
+                observed=found.observed,
+                expected=found.expected,
+                remedy=found.remedy,
+            )
+            for found in rig.look(devices, Path(folder))
+        )
 
 
 def diagnose(engine: DockerEngine, *, state: Path | None = None, probe_image: str = PROBE_IMAGE) -> Diagnosis:

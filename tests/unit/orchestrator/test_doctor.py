@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from orchestrator import doctor
+from orchestrator.commands import doctor as command
 from orchestrator.doctor import Diagnosis, Finding, Health
 from orchestrator.launch.page import example_facts
 from orchestrator.launch.probe import parse
-from protocol.errors import EngineUnavailable
+from orchestrator.meter.qualify import Qualification, load
+from protocol.errors import EngineUnavailable, UsageError
+from protocol.methodology import findings as agreed
 
 FACTS = example_facts()
 
@@ -98,3 +103,95 @@ def test_a_report_that_cannot_be_read_is_a_failed_check_and_no_clean_bill(data: 
     with pytest.raises(EngineUnavailable) as caught:
         parse(data)
     assert caught.value.code == "PROBE_FAILED"
+
+
+# Accelerators and qualification, which the sampler's own process reads
+
+
+def qualification(*found: agreed.Finding) -> Qualification:
+    return Qualification(devices=("GPU-1",), realtime_ns=1, host={}, findings=found, figures={}, records={})
+
+
+def lesser(*, matters: bool) -> agreed.Finding:
+    return agreed.find("gpu0.x", "seen", "wanted", "mend it", good=False, matters=matters)
+
+
+def test_a_qualifications_finding_stands_as_one_of_the_doctors():
+    good = agreed.find("gpu0.x", "seen", "wanted", "", good=True)
+    assert [doctor.health_of(f) for f in (good, lesser(matters=False), lesser(matters=True))] == list(Health)
+
+
+def test_what_the_doctor_sees_of_a_device_makes_the_rig_unfit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    looked: list[tuple[str, ...]] = []
+
+    def look(devices: list[str], folder: Path) -> tuple[agreed.Finding, ...]:
+        assert folder.is_dir()
+        looked.append(tuple(devices))
+        return (lesser(matters=True), lesser(matters=False))
+
+    monkeypatch.setattr(doctor.rig, "look", look)
+    found = doctor.examine(devices=["GPU-1"])
+    assert [(f.check, f.health) for f in found.findings[1:]] == [
+        ("gpu0.x", Health.FAILED),
+        ("gpu0.x", Health.WARNING),
+    ]
+    assert looked == [("GPU-1",)]
+    doctor.examine()
+    assert len(looked) == 1
+
+
+def test_a_qualification_holds_what_the_probe_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(doctor.rig, "qualify", lambda *_: qualification(lesser(matters=False)))
+    open_hole = Finding(check="hole.power-meters", health=Health.FAILED, observed="energy_uj", expected="", remedy="go")
+    slight = Finding(check="rootless", health=Health.WARNING, observed="a", expected="b", remedy="c")
+    sound = Finding(check="engine", health=Health.OK, observed="a", expected="b")
+    for findings, fit in (((sound, slight), True), ((sound, open_hole), False)):
+        diagnosis = Diagnosis(findings=findings, facts=FACTS, profile_sha256=None)
+        found = doctor.qualify(diagnosis, ["GPU-1"], tmp_path)
+        assert [f.name for f in found.findings] == [*(f.check for f in findings), "gpu0.x"]
+        assert found.fit is fit
+
+
+# The command
+
+
+def arguments(home: Path, **change: object) -> argparse.Namespace:
+    given = {"home": home, "probe_image": "p", "json": True, "device": ["GPU-1"], "qualify": True, "records": None}
+    return argparse.Namespace(**{**given, **change})
+
+
+def sound_engine(**_: object) -> Diagnosis:
+    return Diagnosis(findings=(), facts=FACTS, profile_sha256=None)
+
+
+@pytest.mark.parametrize(("matters", "code"), [(True, 4), (False, 0)])
+def test_the_command_saves_what_it_prints_and_its_exit_code_says_what_matters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], matters: bool, code: int
+):
+    monkeypatch.setattr(doctor, "examine", sound_engine)
+    monkeypatch.setattr(doctor.rig, "qualify", lambda *_: qualification(lesser(matters=matters)))
+    home = tmp_path / "home"
+    assert command.run(arguments(home)) == code
+    printed = json.loads(capsys.readouterr().out)
+    kept = load(home)
+    assert kept is not None
+    assert json.loads(kept) == printed
+    assert printed["fit"] is (code == 0)
+    assert command.run(arguments(home, json=False)) == code
+    screen = capsys.readouterr().out
+    assert "gpu0.x" in screen
+    assert "mend it" in screen
+
+
+def test_the_command_keeps_the_records_where_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def qualify(devices: list[str], folder: Path, plan: object) -> Qualification:
+        (folder / "first.ndjson").write_text("a record\n")
+        return qualification()
+
+    monkeypatch.setattr(doctor, "examine", sound_engine)
+    monkeypatch.setattr(doctor.rig, "qualify", qualify)
+    assert command.run(arguments(tmp_path / "home", records=tmp_path / "kept")) == 0
+    assert (tmp_path / "kept" / "first.ndjson").read_text() == "a record\n"
+    with pytest.raises(UsageError):
+        command.run(arguments(tmp_path / "home", records=tmp_path / "kept", qualify=False))
