@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import doctor
+from orchestrator.cli import build_parser
 from orchestrator.commands import doctor as command
 from orchestrator.doctor import Diagnosis, Finding, Health
 from orchestrator.launch.page import example_facts
@@ -157,8 +158,8 @@ def test_a_qualification_holds_what_the_probe_found(monkeypatch: pytest.MonkeyPa
 
 
 def arguments(home: Path, **change: object) -> argparse.Namespace:
-    given = {"home": home, "probe_image": "p", "json": True, "device": ["GPU-1"], "qualify": True, "records": None}
-    return argparse.Namespace(**{**given, **change})
+    given = build_parser().parse_args(["doctor", "--home", str(home), "--qualify", "--device", "GPU-1", "--json"])
+    return argparse.Namespace(**{**vars(given), **change})
 
 
 def sound_engine(**_: object) -> Diagnosis:
