@@ -13,8 +13,16 @@ from orchestrator.session import FinishedRun, SessionRecord
 from protocol.attestation.claims import Resource
 from protocol.attestation.jcs import Json, dumps
 from protocol.attestation.predicates import SessionOutcome
-from protocol.errors import InvalidMeasurement, JoulesealError, RecordUnsound, TraceGap, VerificationError
+from protocol.errors import (
+    InvalidMeasurement,
+    JoulesealError,
+    ProtocolViolation,
+    RecordUnsound,
+    TraceGap,
+    VerificationError,
+)
 from protocol.methodology import timeline
+from protocol.methodology.acceptance import OF_THE_SANDBOX
 from protocol.methodology.energy import validate
 from protocol.methodology.figures import RunFigures
 from protocol.methodology.session_figures import SessionFigures, session_figures
@@ -55,7 +63,7 @@ def keep_session(
             found = session_figures(trace, [run.records for run in record.runs])
             figures = {run.run: of_run for run, of_run in zip(record.runs, found.runs, strict=True)}
         except InvalidMeasurement as broken:
-            error = broken
+            error = _blamed(broken)
     byproducts = list(shared)
     if record.inspect is not None:
         byproducts.append(_resource(store, "sandbox-inspect", dumps(_strings(record.inspect))))
@@ -104,6 +112,18 @@ def _judge(record: SessionRecord) -> tuple[PowerTrace | None, JoulesealError | N
         return parse_trace(record.trace), record.error
     except VerificationError as error:
         return None, record.error or _no_trace(error.observed)
+
+
+def _blamed(broken: InvalidMeasurement) -> JoulesealError:
+    """Return a broken rule of the meter as the error of who must act: some can only be the sandbox's own doing."""
+    if broken.code not in OF_THE_SANDBOX:
+        return broken
+    return ProtocolViolation(
+        code=broken.code,
+        observed=broken.observed,
+        expected="a model that works on the leased accelerator, and only while it is asked",
+        hint="run the model on the accelerator, or submit it for a machine without one",
+    )
 
 
 def _no_trace(observed: str) -> TraceGap:

@@ -58,6 +58,9 @@ UNUSED_OF_IDLE: Final = Fraction(1, 2)
 BUSY_OF_CPUS: Final = Fraction(1, 2)
 REHEARSAL_SHARE: Final = Fraction(1, 100)
 
+# What only the sandbox can have caused: its vendor must change it; to repeat the session would be to shop for a pass.
+OF_THE_SANDBOX: Final = frozenset({"WORK_ON_CPU", "REHEARSAL"})
+
 GPU_LIMIT: Final = "power_limit_mw"
 GPU_BUSY: Final = "utilization"
 GPU_TEMPERATURE: Final = "temperature_c"

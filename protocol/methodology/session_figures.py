@@ -5,7 +5,8 @@ Where no accelerator was leased each run stands for itself. On accelerators, sim
 2. WINDOW_TOO_SHORT: the points are repeated inside a run's window until it is at least max(30 s, 100 U) long, U being
    the counter's update period. A plain difference of the counter, whoever computes it, is then off by at most 1 %.
 3. UNSTABLE: the coefficient of variation of the runs' joules per sample is at most 10 % (this house's choice: with ten
-   runs the mean is then good to 7 %, Student, 95 %).
+   runs the mean is then good to 7 %, Student, 95 %). Not asked of a stand-in, whose variation is that of the processor
+   under it.
 4. `cached-answers`, a flag: the runs cost less and less (`acceptance.trend`), or the first pass of a run cost over 10 %
    more than each later one and by more than the counter resolves at the passes' ends. Answers that are kept cost
    nothing the second time.
@@ -26,7 +27,7 @@ from protocol.methodology.figures import RunFigures, cell_figures, run_figures
 from protocol.methodology.gated import FLAG_DEFERRED, GatedReading, combined
 from protocol.methodology.gated_session import GatedSession, account_runs
 from protocol.methodology.timeline import QueryRecord
-from protocol.methodology.trace import GPU_ENERGY, PowerTrace, Window
+from protocol.methodology.trace import GPU_ENERGY, PowerTrace, SourceKind, Window
 from protocol.units import NS_PER_S
 
 MIN_WINDOW_NS: Final = 30 * NS_PER_S
@@ -79,7 +80,8 @@ def session_figures(
         for number, (records, gated) in enumerate(zip(timelines, found.runs, strict=True), start=1)
     )
     _check_length(runs)
-    _check_variation(runs)
+    if trace.sources["gpu"].kind is SourceKind.NVML:
+        _check_variation(runs)
     return SessionFigures(
         runs=runs,
         flags=_flags(trace, timelines, found),

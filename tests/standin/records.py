@@ -55,6 +55,7 @@ class Scene:
     world: Mapping[str, Signal] = field(default_factory=steady_world)
     windows: Sequence[tuple[str, int, int]] = (("idle-0", S, 3 * S), ("run-1", 4 * S, 6 * S), ("idle-1", 7 * S, 9 * S))
     sources: Mapping[str, object] = field(default_factory=cpu_sources)
+    host: Mapping[str, str] = field(default_factory=dict)
     fast: Sequence[str] = FAST
     slow: Sequence[str] = SLOW
     cpus: int = 2
@@ -117,7 +118,7 @@ class _Writer:
                 "host_period_ns": scene.host_period,
                 "host_cpus": scene.cpus,
                 "clock_ticks": 100,
-                "host": {"cpu": "virtual"},
+                "host": {"cpu": "virtual", **scene.host},
                 "sources": scene.sources,
                 "columns": list(scene.fast),
                 "host_columns": list(scene.slow),

@@ -35,7 +35,8 @@ from protocol.attestation.sigstore_bundle import LogEntry, SigstoreBundle
 from protocol.attestation.statement import PREDICATE_NAMES, Statement
 from protocol.attestation.verify_txt import verify_text
 from protocol.methodology.dataset import Dataset
-from protocol.methodology.figures import run_figures
+from protocol.methodology.figures import RunFigures, run_figures
+from protocol.methodology.hardware import DeviceFacts
 from protocol.methodology.scenario import Precision, Scenario
 from protocol.methodology.session_figures import SessionFigures
 from protocol.methodology.tasks import Task
@@ -99,6 +100,7 @@ class Trust:
     not_after: Mapping[str, int] = field(default_factory=dict)
     last_valid_index: int | None = None
     scope_names: Sequence[str] = PREDICATE_NAMES
+    devices: Sequence[str] = ()  # that the runner's key may measure
     runner_role: str = "runner"
     keyring_signers: Sequence[str] | None = None
 
@@ -122,7 +124,7 @@ class Trust:
         )
 
     def enrol(self, key_name: str, role: str, name: str) -> EnrolledKey:
-        scope = Scope(runner_id="runner-1", devices=(), predicate_names=tuple(self.scope_names))
+        scope = Scope(runner_id="runner-1", devices=tuple(self.devices), predicate_names=tuple(self.scope_names))
         return EnrolledKey(
             key=self.key(key_name).public_key,
             role=role,
@@ -236,6 +238,7 @@ class World:
         self.statements: dict[str, bytes] = {}
         self.evidence: dict[str, bytes] = {}
         self.ran: list[Ran] = []
+        self.devices: tuple[DeviceFacts, ...] = ()
 
     # Speaking: sign, log, witness, keep.
 
@@ -323,7 +326,7 @@ class World:
         predicate = assemble.plan_json(
             campaign,
             {"embedded-digits": dataset()},
-            (),
+            self.devices,
             vendor_seq=len(plans) + 1,
             prev_plan=plans[-1].statement_id if plans else None,
             profile_sha256=sha256_hex(PROFILE),
@@ -342,12 +345,16 @@ class World:
         origin = (started - EPOCH) * S
         windows, timelines = self._windows(planned, origin)
         stage = Scene(windows=windows, origin=origin, tail=100 * MS)
+        self.prepare(stage, timelines)
         if scene is not None:
             scene(stage)
         self.now = started + -(-(windows[-1][2] + 100 * MS) // S) + 1
         ran = Ran(scene=stage, trace=stage.data(), timelines=timelines, started=started, finished=self.now)
         self.ran.append(ran)
         return ran
+
+    def prepare(self, stage: Scene, timelines: Sequence[tuple[QueryRecord, ...]]) -> None:
+        """Add to a session's scene what this runner has beside its processors: nothing."""
 
     def _windows(self, planned: Cell, origin: int) -> tuple[list, tuple]:
         at, windows, timelines = 10 * MS, [], []
@@ -421,13 +428,17 @@ class World:
             queries=len(records),
             samples=sum(record.samples for record in records),
             passes=records[-1].passno + 1,
-            figures=None if failure else run_figures(self._trace(ran), number, records),
+            figures=None if failure else self.figures_of_run(ran, number),
             response_root=hashlib.sha256(b"responses %d" % number).digest(),
             response_leaves=sum(record.samples for record in records),
             metric="accuracy",
             quality=f"0.9{number}00",
             errors=0,
         )
+
+    def figures_of_run(self, ran: Ran, number: int) -> RunFigures:
+        """Return what the runner says of one run."""
+        return run_figures(self._trace(ran), number, ran.timelines[number - 1])
 
     def result(self, plan: Said, *, failure: Failure | None = None, edit: Edit | None = None) -> Said:
         """Close a campaign with what its outcomes give."""

@@ -1,0 +1,103 @@
+"""A world whose runner has an accelerator, in virtual time: its power is given, and every reading follows from it.
+
+The device rests at `idle_mw` and works at `work_mw` while it is asked; `after_ms` of work may come after a run's last
+answer. Its counter ticks every 100 ms and its mean is that of the last second. Edit `power_of`, `counted` or the fields
+to make it an evil twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+
+from protocol.attestation.predicates import SessionOutcome
+from protocol.methodology.figures import RunFigures
+from protocol.methodology.hardware import DeviceFacts
+from protocol.methodology.session_figures import SessionFigures, session_figures
+from protocol.methodology.timeline import QueryRecord, unpack
+from protocol.methodology.trace import parse_trace
+from protocol.submission import Cell
+from tests.standin.gates import Power
+from tests.standin.records import FAST, SLOW, Scene, cpu_sources, source, steady_world
+from tests.worlds.world import MS, Ran, S, Trust, World
+
+UUID = "GPU-57a2d111-0000-4000-8000-000000000001"
+STAND_IN = "Jouleseal Stand-in 80GB"
+H100 = "NVIDIA H100 80GB HBM3"
+UPDATE = 100 * MS
+
+_STATE = {
+    "power_limit_mw": 700_000,
+    "temperature_c": 41,
+    "clock_reasons": 0,
+    "foreign_processes": 0,
+    "utilization": 0,
+    "ecc": 1,
+}
+
+
+class AcceleratedWorld(World):
+    """A runner with one accelerator; four points of eight seconds each make a window of 32 s."""
+
+    def __init__(self, name: str = STAND_IN, *, query_ms: int = 8_000, passes: int = 1) -> None:
+        super().__init__(Trust(devices=(UUID,)), query_ms=query_ms, idle_ms=4_500)
+        self.devices = (DeviceFacts(uuid=UUID, name=name, memory_bytes=81_559 << 20),)
+        self.kind = "simulated" if name.startswith("Jouleseal") else "nvml"
+        self.passes = passes
+        self.idle_mw, self.work_mw, self.after_ms = 70_000, 300_000, 0
+        self.gain_permille = 1_000
+        self.pass_work_mw: Callable[[int], int] = lambda passno: self.work_mw
+
+    def _windows(self, planned: Cell, origin: int) -> tuple[list, tuple]:
+        """As of the base, with every run's points asked `passes` times over."""
+        whole = replace(planned, points=planned.points * self.passes)
+        windows, timelines = super()._windows(whole, origin)
+        each = -(-planned.points // planned.scenario.batch)
+        return windows, tuple(
+            tuple(replace(record, query=n % each, passno=n // each) for n, record in enumerate(records))
+            for records in timelines
+        )
+
+    def prepare(self, stage: Scene, timelines: Sequence[tuple[QueryRecord, ...]]) -> None:
+        """Add the device's readings to the scene."""
+        power = self.power_of(stage, timelines)
+
+        @cache
+        def energy(t: int) -> int:
+            return int(power.energy(t) * self.gain_permille / 1_000 / 10**9) + 7_000_000
+
+        state = {f"gpu0.{name}": (lambda t, value=value: value) for name, value in _STATE.items()}
+        stage.world = {
+            **steady_world(),
+            **state,
+            "gpu0.energy_mj": lambda t: energy(t // UPDATE * UPDATE),
+            "gpu0.power_average_mw": lambda t: int((power.energy(t) - power.energy(t - S)) / S) + t // UPDATE % 2,
+        }
+        stage.fast = (*FAST, "gpu0.energy_mj", "gpu0.power_average_mw")
+        stage.slow = (*SLOW, *state)
+        stage.sources = {**cpu_sources(), "gpu": source(self.kind, devices=("gpu0",))}
+        device = self.devices[0]
+        stage.host = {
+            "gpu0.uuid": device.uuid,
+            "gpu0.name": device.name,
+            "gpu0.memory_bytes": str(device.memory_bytes),
+        }
+
+    def power_of(self, stage: Scene, timelines: Sequence[tuple[QueryRecord, ...]]) -> Power:
+        """Return the device's power over the session, in milliwatts over nanoseconds since the record's origin."""
+        corners = [(-10 * S, self.idle_mw)]
+        for records in timelines:
+            for record in records:
+                at, until = record.sent_ns - stage.origin, record.done_ns - stage.origin
+                until += self.after_ms * MS if record is records[-1] else 0
+                level = self.pass_work_mw(record.passno)
+                corners += [(at, self.idle_mw), (at, level), (until, level), (until, self.idle_mw)]
+        return Power(corners)
+
+    def figures_of_run(self, ran: Ran, number: int) -> RunFigures:
+        return session_figures(parse_trace(ran.trace), ran.timelines).runs[number - 1]
+
+    def figures_of(self, outcome: SessionOutcome) -> SessionFigures:
+        trace = parse_trace(self.evidence[outcome.trace_sha256])
+        return session_figures(trace, [unpack(self.evidence[run.timeline_sha256]) for run in outcome.runs])
