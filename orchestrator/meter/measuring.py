@@ -14,10 +14,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from orchestrator.meter import gating
@@ -27,8 +28,10 @@ from orchestrator.meter.own_group import OwnGroup
 from protocol.errors import InvalidMeasurement, MeterUnavailable, UsageError
 from protocol.methodology import acceptance, gated
 from protocol.methodology.energy import Carried, Measured, NotApplicable, Reading, Simulated, Unmeasured, account
+from protocol.methodology.gated import HOLD_NS
 from protocol.methodology.trace import ACCELERATORS, PowerTrace, SourceKind, Window, parse_trace
 from protocol.methodology.validity import validate
+from protocol.units import NS_PER_S
 
 IDLE_S: Final = 2.0
 ENTER_TIMEOUT_S: Final = 5.0
@@ -84,11 +87,21 @@ class _Ran:
     status: int
     left: int
     no_group: str
+    gains: Mapping[str, Fraction]
 
 
-def measure_command(command: Sequence[str], devices: Sequence[str], folder: Path, *, quiet: bool) -> Measurement:
+def measure_command(
+    command: Sequence[str],
+    devices: Sequence[str],
+    folder: Path,
+    *,
+    quiet: bool,
+    rest_s: float = 0.0,
+    gains: Mapping[str, Fraction] = MappingProxyType({}),
+) -> Measurement:
     """Run a command and measure it; its output goes to standard error where `quiet`. The record is left in `folder`.
 
+    Idle is metered for at least `rest_s` on both sides. `gains` are calibrated relative uncertainties, by UUID.
     Raises AcceleratorUnavailable or MeterUnavailable where an instrument cannot be opened, InvalidMeasurement
     NOT_SETTLED (before the command has begun) where an accelerator does not come to rest.
     """
@@ -102,12 +115,12 @@ def measure_command(command: Sequence[str], devices: Sequence[str], folder: Path
         no_group = f"no control group of its own could be made ({error.strerror}: {error.filename}); run as root"
     try:
         with Sampler.start(record, SamplerConfig(devices=tuple(devices))) as sampler:
-            ran = _session(sampler, group, command, folder, quiet=quiet)
+            ran = _session(sampler, group, command, folder, quiet=quiet, rest_s=rest_s)
             sampler.stop()
     finally:
         if group is not None:
             group.remove()
-    return judge(parse_trace(record.read_bytes()), replace(ran, no_group=no_group))
+    return judge(parse_trace(record.read_bytes()), replace(ran, no_group=no_group, gains=gains))
 
 
 def judge(trace: PowerTrace, ran: _Ran) -> Measurement:
@@ -125,7 +138,7 @@ def judge(trace: PowerTrace, ran: _Ran) -> Measurement:
     spoilt = reasons[-1] if reasons else None
     channels: dict[str, Channel] = {}
     for name in trace.channels:
-        channels[name] = _channel(trace, name, window, ran.no_group, flags) if spoilt is None else _void(spoilt)
+        channels[name] = _channel(trace, name, window, ran, flags) if spoilt is None else _void(spoilt)
         found = channels[name].gross
         if spoilt is None and isinstance(found, Void):
             reasons.append(found.reason)
@@ -139,20 +152,22 @@ def judge(trace: PowerTrace, ran: _Ran) -> Measurement:
     )
 
 
-def _channel(trace: PowerTrace, name: str, window: Window, no_group: str, flags: list[str]) -> Channel:
+def _channel(trace: PowerTrace, name: str, window: Window, ran: _Ran, flags: list[str]) -> Channel:
     before, after = trace.window("idle-0"), trace.window("idle-1")
     source = trace.sources[name]
     try:
         if source.kind in ACCELERATORS:
-            return _accelerators(trace, source.devices, gated.gate(trace, window, before, after), flags)
+            return _accelerators(trace, source.devices, gated.gate(trace, window, before, after), ran.gains, flags)
         found = account(replace(trace, sources={name: source}), window, before, after)
     except InvalidMeasurement as error:
         return _void(Reason(code=error.code, observed=error.observed))
     gross = found.channels[name]
     if isinstance(gross, NotApplicable):
         gross = Unmeasured(reason=_unread(name, gross))
-    elif isinstance(gross, Unmeasured) and no_group and trace.attachment is None and source.kind is SourceKind.MODEL:
-        gross = Unmeasured(reason=no_group)
+    elif (
+        isinstance(gross, Unmeasured) and ran.no_group and trace.attachment is None and source.kind is SourceKind.MODEL
+    ):
+        gross = Unmeasured(reason=ran.no_group)
     net = found.idle_net[name]
     return Channel(gross=gross, idle_net=net.joules if isinstance(net, Carried) else None)
 
@@ -163,13 +178,15 @@ def _unread(name: str, absent: NotApplicable) -> str:
     return "no instrument reads network energy" if name == "network" else absent.reason
 
 
-def _accelerators(trace: PowerTrace, devices: Sequence[str], gate: gated.Gate, flags: list[str]) -> Channel:
+def _accelerators(
+    trace: PowerTrace, devices: Sequence[str], gate: gated.Gate, gains: Mapping[str, Fraction], flags: list[str]
+) -> Channel:
     found: dict[str, gated.GatedReading] = {}
     for device in devices:
         series = gated.series(trace, device)
         broken = acceptance.faults(trace, series, gate)
         if not broken:
-            found[device] = gated.measure(series, gate)
+            found[device] = gated.measure(series, gate, gains.get(trace.host.get(f"{device}.uuid", "")))
             broken = acceptance.implausible(trace, found[device], gate.window)
         if broken:
             return _void(Reason(code=broken[0].code, observed=broken[0].observed))
@@ -190,7 +207,9 @@ def _void(reason: Reason) -> Channel:
 # The session
 
 
-def _session(sampler: Sampler, group: OwnGroup | None, command: Sequence[str], folder: Path, *, quiet: bool) -> _Ran:
+def _session(
+    sampler: Sampler, group: OwnGroup | None, command: Sequence[str], folder: Path, *, quiet: bool, rest_s: float
+) -> _Ran:
     go = folder / "go"
     os.mkfifo(go, 0o600)
     doors = [] if group is None else group.doors
@@ -202,7 +221,7 @@ def _session(sampler: Sampler, group: OwnGroup | None, command: Sequence[str], f
         word = _await_reader(go, child)
         if group is not None:
             sampler.attach(SandboxTarget(container_id=group.name, init_pid=child.pid, cgroup_dirs=group.dirs))
-        _quiet_before(sampler)
+        _quiet_before(sampler, rest_s)
         sampler.open_window("run-1")
         os.write(word, b"go\n")
         os.close(word)
@@ -216,19 +235,21 @@ def _session(sampler: Sampler, group: OwnGroup | None, command: Sequence[str], f
     sampler.open_window("idle-1")
     if sampler.devices:
         gating.hold(sampler, closed)
+        time.sleep(max(rest_s - HOLD_NS / NS_PER_S, 0))
     else:
-        time.sleep(IDLE_S)
+        time.sleep(max(IDLE_S, rest_s))
     sampler.close_window()
-    return _Ran(status=status, left=left, no_group="")
+    return _Ran(status=status, left=left, no_group="", gains={})
 
 
-def _quiet_before(sampler: Sampler) -> None:
+def _quiet_before(sampler: Sampler, rest_s: float) -> None:
     sampler.open_window("idle-0")
     if sampler.devices:
+        time.sleep(rest_s)
         gating.settle(sampler)
         gating.arm(sampler)
     else:
-        time.sleep(IDLE_S)
+        time.sleep(max(IDLE_S, rest_s))
     sampler.close_window()
 
 
