@@ -14,7 +14,7 @@ NETLESS := $(SUDO) unshare -n --
 
 VENDORS := digits reviews
 
-.PHONY: help setup fmt check test test-all bench demo demo-runner proto docs images engine lock clean
+.PHONY: help setup fmt check test test-all bench bench-peers demo demo-runner proto docs images engine lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,9 @@ demo-runner: $(STAMP) images ## The same demo, from the image of Dockerfile.runn
 
 bench: $(STAMP) images ## Print the tables of docs/benchmarks.md, measured here in one run
 	@$(SUDO) $(PY) benchmarks/run.py
+
+bench-peers: $(STAMP) ## Measure our meter beside its peers and write docs/benchmarks-peers.md (installs them into build/)
+	@$(SUDO) $(PY) -m benchmarks.peers --write
 
 lock: ## Renew requirements/dev.txt (needs uv)
 	@mkdir -p requirements
