@@ -78,6 +78,16 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("--campaign", type=_positive, default=1, help="which result of the bundle, from 1")
     label.add_argument("--out", type=Path, default=Path("label.svg"), help="the SVG file to write")
 
+    report = commands.add_parser(
+        "report",
+        help="public: draw the power of every run in a bundle, as one page",
+        description="Draw the evidence of one campaign as a static page with a picture of every run. Nothing is "
+        "verified: that is what jouleseal-verify is for.",
+    )
+    report.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's tar, or its unpacked folder")
+    report.add_argument("--campaign", type=_positive, default=1, help="which campaign of the bundle, from 1")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for index.html and pictures")
+
     meter = commands.add_parser(
         "meter",
         help="anybody: run any command and measure its energy, with its doubt",
@@ -89,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     meter.add_argument("--record", type=Path, metavar="FILE", help="keep the meter's record in this file")
     meter.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run, after two dashes")
 
-    for command in (check, init, doctor, run, label, new, meter):
+    for command in (check, init, doctor, run, label, report, new, meter):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
         command.add_argument(
@@ -159,6 +169,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 - one retu
             from orchestrator.commands import label  # noqa: PLC0415
 
             return label.run(arguments)
+        case "report":
+            from orchestrator.commands import report  # noqa: PLC0415
+
+            return report.run(arguments)
         case _:
             from orchestrator.commands import run  # noqa: PLC0415
 
