@@ -97,9 +97,40 @@ def build_parser() -> argparse.ArgumentParser:
     )
     meter.add_argument("--device", action="append", default=[], metavar="UUID", help="an accelerator; may be repeated")
     meter.add_argument("--record", type=Path, metavar="FILE", help="keep the meter's record in this file")
+    meter.add_argument("--wall", type=Path, metavar="CSV", help="a wall meter's log, being written: adds channel node")
+    meter.add_argument("--wall-calibration", type=Path, metavar="JSON", help="what that meter's certificate says")
+    meter.add_argument(
+        "--gain-calibration",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="an accelerator's document of jouleseal calibrate: less doubt, the same method; one for each device",
+    )
+    meter.add_argument("--site", type=Path, metavar="JSON", help="the site's PUE: prints the total too")
     meter.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run, after two dashes")
 
-    for command in (check, init, doctor, run, label, report, new, meter):
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="operator: find an accelerator's gain from a wall meter, for a smaller doubt",
+        description="Find what the accelerator's counter must be multiplied with, from records that jouleseal meter "
+        "--record kept while a wall meter logged, and write how sure that is. Measures nothing itself.",
+    )
+    calibrate.add_argument(
+        "records", nargs="+", type=Path, metavar="RECORD", help="of one device; work of several powers"
+    )
+    calibrate.add_argument(
+        "--wall", type=Path, required=True, metavar="CSV", help="the wall meter's log, over all records"
+    )
+    calibrate.add_argument(
+        "--wall-calibration", type=Path, required=True, metavar="JSON", help="what that meter's certificate says"
+    )
+    calibrate.add_argument(
+        "--psu-efficiency", required=True, metavar="LOW-HIGH", help="of the node's supplies at every load, as 0.94-0.96"
+    )
+    calibrate.add_argument("--out", type=Path, required=True, metavar="FILE", help="the document to write")
+
+    for command in (check, init, doctor, run, label, report, new, meter, calibrate):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
         command.add_argument(
@@ -165,6 +196,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 - one retu
             from orchestrator.commands import meter  # noqa: PLC0415
 
             return meter.run(arguments)
+        case "calibrate":
+            from orchestrator.commands import calibrate  # noqa: PLC0415
+
+            return calibrate.run(arguments)
         case "label":
             from orchestrator.commands import label  # noqa: PLC0415
 
