@@ -116,16 +116,15 @@ def examine(
     `state` is the folder in which evidence will be written; its free space is a finding. `devices` are the UUIDs of
     accelerators to look at. The probe's container, volume and control group are gone afterwards.
     """
-    stated = _accelerators(devices)
     try:
         engine = DockerEngine.connect(rig_id)
     except EngineUnavailable as error:
-        return Diagnosis(findings=(_failed("engine", error), *stated), facts=None, profile_sha256=None)
+        findings = (_failed("engine", error), *_accelerators(devices))
+        return Diagnosis(findings=findings, facts=None, profile_sha256=None)
     try:
-        found = diagnose(engine, state=state, probe_image=probe_image)
+        return diagnose(engine, state=state, probe_image=probe_image, devices=devices)
     finally:
         engine.close()
-    return replace(found, findings=(*found.findings, *stated))
 
 
 def qualify(
@@ -171,13 +170,21 @@ def _accelerators(devices: Sequence[str]) -> tuple[Finding, ...]:
         )
 
 
-def diagnose(engine: DockerEngine, *, state: Path | None = None, probe_image: str = PROBE_IMAGE) -> Diagnosis:
+def diagnose(
+    engine: DockerEngine,
+    *,
+    state: Path | None = None,
+    probe_image: str = PROBE_IMAGE,
+    devices: Sequence[str] = (),
+) -> Diagnosis:
     """Examine an engine that is already connected; see `examine`."""
     facts = engine.facts()
     findings = [*_engine(facts), *_machine(facts, state)]
     profile, seal = _probe(engine, probe_image)
     return Diagnosis(
-        findings=(*findings, *seal), facts=facts, profile_sha256=None if profile is None else profile.digest()
+        findings=(*findings, *seal, *_accelerators(devices)),
+        facts=facts,
+        profile_sha256=None if profile is None else profile.digest(),
     )
 
 

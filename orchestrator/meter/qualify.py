@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -43,7 +43,12 @@ _REMEDIES: Final = {
     "NO_POWER_READING": "use a device and a driver that report energy (Volta or later)",
     "VGPU": "take the device out of vGPU mode, or pass it through whole: a share has no energy of its own",
 }
-_BUSY: Final = "while True: pass"
+# Busy until it is ended, or until who started it (its argument) is no more.
+_BUSY: Final = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    for _ in range(1_000_000): pass
+"""
 _START_S: Final = 0.3  # for busy processes to be busy
 
 
@@ -132,10 +137,13 @@ def load(home: Path) -> bytes | None:
 
     Raises MeterUnavailable QUALIFICATION_DAMAGED for a file that is no such document.
     """
-    path = home / FILE
-    if not path.exists():
+    try:
+        with (home / FILE).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
         return None
-    data = path.read_bytes()[: MAX_BYTES + 1]
+    except OSError as error:
+        raise _damaged(f"{FILE} cannot be read ({error.strerror})") from error
     devices_of(data)
     return data
 
@@ -156,13 +164,17 @@ def devices_of(data: bytes) -> tuple[str, ...]:
     except (ValueError, TypeError, KeyError, RecursionError):
         sound, found = False, ()
     if not sound:
-        raise MeterUnavailable(
-            code="QUALIFICATION_DAMAGED",
-            observed=f"a {FILE} that is no {SCHEMA} document",
-            expected="the document of `jouleseal doctor --qualify`",
-            hint="run `jouleseal doctor --qualify` again, with the devices of your runs",
-        )
+        raise _damaged(f"a {FILE} that is no {SCHEMA} document")
     return tuple(found)
+
+
+def _damaged(observed: str) -> MeterUnavailable:
+    return MeterUnavailable(
+        code="QUALIFICATION_DAMAGED",
+        observed=observed,
+        expected="the document of `jouleseal doctor --qualify`",
+        hint="run `jouleseal doctor --qualify` again, with the devices of your runs",
+    )
 
 
 # The measurements
@@ -242,15 +254,22 @@ def _rest(sampler: Sampler, window: str, seconds: float) -> None:
 
 
 def _beside_work(sampler: Sampler, plan: Plan) -> None:
-    count = len(os.sched_getaffinity(0)) if plan.busy is None else plan.busy
-    busy = [subprocess.Popen([sys.executable, "-I", "-S", "-c", _BUSY]) for _ in range(count)]
-    try:
+    with busy_processes(len(os.sched_getaffinity(0)) if plan.busy is None else plan.busy):
         time.sleep(_START_S)
         _rest(sampler, "busy", plan.busy_s)
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[list[int]]:
+    """Keep processors busy for as long as the context lasts; yields the processes' ids."""
+    command = [sys.executable, "-I", "-S", "-c", _BUSY, str(os.getpid())]
+    with ExitStack() as stack:
+        busy = []
+        for _ in range(count):
+            process = stack.enter_context(subprocess.Popen(command))
+            stack.callback(process.kill)  # before the wait of Popen's own context
+            busy.append(process.pid)
+        yield busy
 
 
 def _cpu_ns(pid: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +120,29 @@ def test_looking_at_a_device_takes_one_record_and_judges_its_settings(
     assert "MIG_ENABLED" in refused.observed
 
 
+KILLED = """
+import sys, time
+from orchestrator.meter.qualify import busy_processes
+with busy_processes(1) as pids:
+    print(*pids, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_busy_processes_end_with_their_context_and_with_who_started_them() -> None:
+    with qualify.busy_processes(2) as pids:
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as parent:
+        busy = Path(f"/proc/{parent.stdout.readline().strip()}")
+        parent.kill()
+    for _ in range(200):
+        if not busy.exists() or ") Z " in (busy / "stat").read_text():  # ended; whoever adopts it may not have looked
+            return
+        time.sleep(0.05)
+    pytest.fail("a busy process outlived who started it")
+
+
 @pytest.mark.slow
 def test_the_plan_of_service_finds_a_sound_stand_in_fit(tmp_path: Path, resting: Device) -> None:
     resting.set(dither_mw=300, tick_ms=100)
@@ -141,6 +166,13 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     (tmp_path / qualify.FILE).write_bytes(document.to_bytes())
     assert qualify.load(tmp_path) == document.to_bytes()
     assert qualify.devices_of(document.to_bytes()) == (UUID,)
+
+
+def test_a_document_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / qualify.FILE).mkdir()
+    with pytest.raises(MeterUnavailable) as caught:
+        qualify.load(tmp_path)
+    assert caught.value.code == "QUALIFICATION_DAMAGED"
 
 
 @pytest.mark.parametrize(
