@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from orchestrator.report import plot
-from orchestrator.report.markup import picture, table, tag, words
+from orchestrator.report.markup import figure, table, tag, words
+from orchestrator.report.picture import WIDTH, Picture
 from orchestrator.report.pictures import Drawn, record_picture, run_picture
+from orchestrator.report.plot import render
 from orchestrator.report.story import Campaign, Session, open_session
 from orchestrator.report.words import BLAMES, DASH, clean, field, scaled, short
 from protocol.attestation.bundle import BundleFiles
@@ -52,13 +53,13 @@ def chapter(files: BundleFiles, campaign: Campaign, session: Session, number: in
         runs.insert(0, (f"session-{number:02d}.svg", whole))
     if outcome.abort is None:
         parts += _runs(outcome, drawn)
-    pictures |= {_named(name, number): plot.render(one) for name, one in runs}
-    shown = [picture(_named(name, number), _alt(one), plot.WIDTH) for name, one in runs]
+    pictures |= {_named(name, number): render(one) for name, one in runs}
+    shown = [figure(_named(name, number), _alt(one), WIDTH) for name, one in runs]
     parts.append(tag("div", *shown, class_="plots") if shown else "")
     return Shown(markup=tag("section", *parts), host={} if drawn is None else _host(drawn.trace))
 
 
-def _run_pictures(drawn: Drawn, campaign: Campaign, outcome: SessionOutcome) -> list[tuple[str, plot.Picture]]:
+def _run_pictures(drawn: Drawn, campaign: Campaign, outcome: SessionOutcome) -> list[tuple[str, Picture]]:
     planned = next((cell.runs for cell in campaign.plan.cells if cell.cell_id == outcome.cell), len(outcome.runs))
     found = [(run.run, run_picture(drawn, run.run, planned)) for run in outcome.runs]
     return [(f"run-{run:02d}.svg", one) for run, one in found if one is not None]
@@ -68,7 +69,7 @@ def _named(name: str, number: int) -> str:
     return name if name.startswith("session-") else f"session-{number:02d}-{name}"
 
 
-def _alt(one: plot.Picture) -> str:
+def _alt(one: Picture) -> str:
     return f"{one.title}: power over time, {one.kind}. {' '.join(one.figures)}"
 
 

@@ -106,6 +106,19 @@ def accelerator(trace: PowerTrace, device: str, start_ns: int, end_ns: int) -> t
     return tuple(curves)
 
 
+def counted(trace: PowerTrace, device: str, start_ns: int, end_ns: int) -> Piece:
+    """Return a device's counter between two instants as it was read, in joules since the first reading, as a stair."""
+    values = trace.fast.column(f"{device}.{record.GPU_ENERGY}") or ()
+    part = trace.fast.between(start_ns, end_ns)
+    pairs = zip(trace.fast.times[part], values[part], strict=True)
+    read = [(at, value) for at, value in pairs if value is not None]
+    points: list[Point] = []
+    for at, value in read:
+        joules = watts(value - read[0][1], _MILLI)
+        points += [(at, points[-1][1]), (at, joules)] if points else [(at, joules)]
+    return tuple(points)
+
+
 def steps(moves: Sequence[Tick]) -> Piece:
     """Return the power between ticks as steps, by rule 1."""
     points: list[Point] = []

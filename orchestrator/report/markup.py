@@ -77,7 +77,7 @@ def facts(pairs: Mapping[str, str]) -> str:
     return tag("dl", *(words("dt", name) + words("dd", value) for name, value in pairs.items()))
 
 
-def picture(file: str, alt: str, width: int) -> str:
+def figure(file: str, alt: str, width: int) -> str:
     """Return a figure of an SVG beside the page, which leads to the file itself."""
     shown = f"<img src={quoteattr(file)} alt={quoteattr(alt)} width={quoteattr(str(width))} loading='lazy'/>"
     return tag("figure", tag("a", shown, href=file))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from orchestrator.report.curves import Channel, channels
-from orchestrator.report.plot import Panel, Picture, Role, Stretch
+from orchestrator.report.curves import Channel, channels, counted
+from orchestrator.report.picture import Edge, Panel, Picture, Role, Stretch
 from orchestrator.report.words import KINDS, clean, rounded, seconds
 from protocol.errors import JoulesealError
 from protocol.methodology.acceptance import SETTLED_FLOOR_MW, SETTLED_SHARE
@@ -26,6 +26,7 @@ from protocol.units import MJ_PER_J, NS_PER_MS, NS_PER_S, decimal_string
 MAX_MARGIN_NS: Final = 4 * NS_PER_S
 _GATED_MARGIN_NS: Final = IDLE_BASE_NS + 500 * NS_PER_MS
 _BEYOND_HOLD_NS: Final = 200 * NS_PER_MS
+EDGE_NS: Final = 350 * NS_PER_MS  # on each side of a mark: three updates of the slowest counter
 _MAX_EVENTS: Final = 8  # of a record's failures: instruments fail once each
 _RANK: Final = ("measured", "estimated", "simulated")  # the weakest kind names a sum
 
@@ -61,6 +62,7 @@ def run_picture(drawn: Drawn, number: int, of: int) -> Picture | None:
         stretches=tuple(_stretches(window, *around, gated)),
         panels=tuple(_panel(channel, figures) for channel in found),
         notes=tuple(_notes(found, figures, window, gated)),
+        edges=tuple(_edges(trace, figures, window)),
         events=_events(trace, start_ns, end_ns),
     )
 
@@ -181,6 +183,25 @@ def _idle_watts(figures: RunFigures, channel: str) -> Fraction | None:
 
 def _used(counter: Bracket) -> list[tuple[str, Tick]]:
     return [("the bracket's first tick", counter.start), ("the bracket's last tick", counter.end)]
+
+
+def _edges(trace: PowerTrace, figures: RunFigures | None, window: Window) -> Iterator[Edge]:
+    """Yield both ends of the first accelerator's window, each with its tick and as much on the mark's other side."""
+    reading = next(iter(figures.accelerators.values()), None) if figures is not None else None
+    if reading is None or reading.counter is None:
+        return
+    sides = (("opening", window.open_ns, reading.counter.start), ("close", window.close_ns, reading.counter.end))
+    for name, mark_ns, tick in sides:
+        reach = max(EDGE_NS, abs(tick.after_ns - mark_ns) + EDGE_NS // 3, abs(tick.by_ns - mark_ns) + EDGE_NS // 3)
+        start_ns, end_ns = mark_ns - reach, mark_ns + reach
+        yield Edge(
+            name=f"{reading.device} counter at the {name}",
+            start_ns=start_ns,
+            end_ns=end_ns,
+            mark_ns=mark_ns,
+            counter=counted(trace, reading.device, start_ns, end_ns),
+            tick=tick,
+        )
 
 
 def _stretches(window: Window, before: Window | None, after: Window | None, gated: Gate | None) -> Iterator[Stretch]:

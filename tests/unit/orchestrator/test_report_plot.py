@@ -6,11 +6,12 @@ import random
 import re
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator.report import plot
+from orchestrator.report.picture import Picture
 from orchestrator.report.pictures import Drawn, record_picture, run_picture
 from orchestrator.report.plot import MAX_BYTES, render, wrapped
 from protocol.methodology.session_figures import session_figures
@@ -33,7 +34,7 @@ def estimated() -> Drawn:
     return Drawn(trace=Scene().trace(), figures=None, error=None)
 
 
-def root(picture: plot.Picture) -> ET.Element:
+def root(picture: Picture) -> ET.Element:
     return ET.fromstring(render(picture))
 
 
@@ -45,7 +46,7 @@ def texts(element: ET.Element) -> str:
     return "\n".join(found.text or "" for found in element.iter(f"{SVG}text"))
 
 
-def x_of(picture: plot.Picture, at_ns: Fraction | int) -> float:
+def x_of(picture: Picture, at_ns: Fraction | int) -> float:
     """Where an instant must be: the plot lies between 58 and 544 pixels."""
     return 58 + 486 * float(Fraction(at_ns - picture.start_ns) / (picture.end_ns - picture.start_ns))
 
@@ -58,7 +59,7 @@ def test_the_window_is_marked_where_the_record_has_it(drawn: Drawn):
     picture = run_picture(drawn, 1, 2)
     window = drawn.trace.window("run-1")
     wanted = [x_of(picture, window.open_ns), x_of(picture, window.close_ns)]
-    marks = starts(of_class(root(picture), "mark"))
+    marks = starts(of_class(root(replace(picture, edges=())), "mark"))
     assert len(marks) == 2 * len(picture.panels)
     assert marks == pytest.approx(wanted * len(picture.panels), abs=0.06)
 
@@ -67,8 +68,27 @@ def test_the_ticks_of_the_bracket_are_marked_where_they_were_located(drawn: Draw
     picture = run_picture(drawn, 1, 2)
     counter = drawn.figures.runs[0].accelerators["gpu0"].counter
     wanted = [x_of(picture, counter.start.at), x_of(picture, counter.end.at)]
-    assert starts(of_class(root(picture), "tick")) == pytest.approx(wanted, abs=0.06)
+    assert starts(of_class(root(replace(picture, edges=())), "tick")) == pytest.approx(wanted, abs=0.06)
     assert counter.start.at < drawn.trace.window("run-1").open_ns
+
+
+def test_both_ends_are_looked_at_closely(drawn: Drawn):
+    """Each end has its mark in the middle, the counter's stair around it, and the tick's earliest and latest place."""
+    picture = run_picture(drawn, 1, 2)
+    counter = drawn.figures.runs[0].accelerators["gpu0"].counter
+    svg = root(picture)
+    ends = [(58.0, 212.0, counter.start), (332.0, 212.0, counter.end)]
+    places = of_class(svg, "place")
+    for (left, width, tick), edge, place in zip(ends, picture.edges, places, strict=True):
+        assert edge.start_ns < tick.after_ns < tick.by_ns < edge.end_ns
+        assert edge.mark_ns - edge.start_ns == edge.end_ns - edge.mark_ns
+        scale = width / (edge.end_ns - edge.start_ns)
+        first, last = re.fullmatch(r"M([0-9.]+) [0-9.]+H([0-9.]+)", place.get("d", "")).groups()
+        assert float(first) == pytest.approx(left + (tick.after_ns - edge.start_ns) * scale, abs=0.06)
+        assert float(last) == pytest.approx(left + (tick.by_ns - edge.start_ns) * scale, abs=0.06)
+    rises = [later - earlier for (_, earlier), (_, later) in pairwise(picture.edges[0].counter) if later > earlier]
+    assert rises[0] == pytest.approx(7.2, abs=0.01)  # 72 W of idle, a tick in a tenth of a second
+    assert starts(of_class(svg, "mark"))[-2:] == pytest.approx([164.0, 438.0])
 
 
 def test_the_idle_line_and_its_band_are_at_the_idle_power(drawn: Drawn):
