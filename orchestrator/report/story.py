@@ -96,7 +96,7 @@ def open_session(files: BundleFiles, outcome: SessionOutcome) -> Drawn:
         raise VerificationError(
             code="TRACE_EMPTY", observed="a record without samples", expected="samples", hint="there is nothing to draw"
         )
-    if outcome.status != "completed":
+    if outcome.status != "completed" or not outcome.runs:
         return Drawn(trace=trace, figures=None, error=None)
     try:
         return Drawn(trace=trace, figures=_figures(files, outcome, trace), error=None)

@@ -157,6 +157,28 @@ def test_figures_that_do_not_follow_from_the_evidence_are_said_not_to():
     assert "The signed figures of run 2 DIFFER from what the evidence gives." in said
 
 
+def test_signed_figures_of_no_sense_are_dashes():
+    def nonsense(outcome: dict) -> None:
+        outcome["runs"][0]["figures"] = {
+            "itEnergy": {"mj": True, "kind": "<b>", "idleNetMj": -5},
+            "durationNs": "9" * 400,
+            "samplesPerSecond": "much",
+            "latencyNs": None,
+        }
+
+    root = page(report(honest(edit={"session-outcome": nonsense})))
+    row = next(row for row in root.iter(f"{HTML}tr") if text_of(row[0]) == "1" and len(row) == 10)
+    assert [text_of(one) for one in row] == ["1", "–", "–", "-0.005000", "–", "1", "much", "–", "–", "0.9100"]  # noqa: RUF001
+
+
+def test_a_completed_session_without_runs_is_shown_without_figures():
+    world = World()
+    world.session(world.plan([cell()]), cell(), edit={"session-outcome": lambda outcome: outcome["runs"].clear()})
+    files = report(world)
+    assert "session-01.svg" in files
+    assert "The 0 runs" in text_of(page(files))
+
+
 def test_a_void_session_is_shown_with_its_reason():
     world = World()
     plan = world.plan([cell()])

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.report.picture import Picture
 from orchestrator.report.pictures import Drawn, record_picture, run_picture
 from orchestrator.report.plot import MAX_BYTES, render, wrapped
+from protocol.errors import VerificationError
 from protocol.methodology.session_figures import session_figures
 from protocol.methodology.trace import InstrumentFailure
 from tests.standin.records import MS, S, Scene, cpu_sources, source, steady_world
@@ -233,3 +234,50 @@ def test_lines_are_wrapped_between_words_and_words_too_long_are_cut():
     assert wrapped("aa bb cc", 5) == ["aa bb", "cc"]
     assert wrapped("x" * 12, 5) == ["xxxxx", "xxxxx", "xx"]
     assert wrapped("", 5) == []
+
+
+HOSTILE = (
+    lambda t: None,
+    lambda t: 0,
+    lambda t: 10**400,
+    lambda t: t // 10_000,
+    lambda t: 10**9 - t // 1_000 if t < 10**12 else 0,  # falls
+    lambda t: t // 10_000 if t // (100 * MS) % 3 else None,
+    lambda t: 7,
+)
+LAYOUTS = ((), ("run-1",), ("idle-0", "run-1", "idle-1"), ("x", "run--1", "run-", "-", "a" * 64))
+
+
+def pictured(found: Drawn) -> tuple[str, list[Picture]]:
+    """Return the pictures of a record, or the code of its refusal."""
+    try:
+        return "", [one for one in (run_picture(found, 1, 1), record_picture(found, "VOID")) if one is not None]
+    except VerificationError as error:
+        return error.code, []
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_hostile_record_gives_pictures_or_a_code(seed: int):
+    pick = random.Random(seed)
+    fast = ("sandbox.cpu_ns", "gpu0.energy_mj", "gpu0.power_average_mw")
+    windows, at = [], 10 * MS
+    for name in pick.choice(LAYOUTS):
+        length = pick.choice([1, 300 * MS, 3 * S])
+        windows.append((name, at, at + length))
+        at += length + pick.choice([1, 100 * MS])
+    trace = Scene(
+        world={name: pick.choice(HOSTILE) for name in (*steady_world(), *fast)},
+        windows=windows,
+        sources={**cpu_sources(), "gpu": source("nvml", devices=["gpu0", "gpu1"])},
+        fast=fast,
+        cpus_milli=pick.choice([None, 1, 10**30]),
+        origin=pick.choice([0, 10**19]),
+        failures=[(at, "nvml", "<b>", "gone")],
+    ).trace()
+    code, pictures = pictured(Drawn(trace=trace, figures=None, error=None))
+    assert code in {"", "RECORD_IMPLAUSIBLE"}
+    for picture in pictures:
+        text = render(picture)
+        ET.fromstring(text)
+        assert len(text) < MAX_BYTES
+        assert not re.search(r"\b(nan|inf)\b", text)
