@@ -17,10 +17,10 @@ from orchestrator.record.store import make_folder, write_atomic
 from protocol.errors import UsageError, VerificationError
 from protocol.methodology.gain_document import GainCalibration, conclude, efficiency
 from protocol.methodology.trace import PowerTrace, parse_trace
-from protocol.methodology.wall import clock
 from protocol.methodology.wall_calibration import day_of
 from protocol.methodology.wall_csv import parse_wall
 from protocol.methodology.wall_gain import Efficiency, gain, levels
+from protocol.methodology.wall_log import clock
 
 _INTERVAL = re.compile(r"(\d\.\d{1,6})-(\d(?:\.\d{1,6})?)", re.ASCII)
 

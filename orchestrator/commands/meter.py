@@ -18,7 +18,7 @@ from protocol.errors import InvalidMeasurement
 from protocol.methodology.energy import Carried, Estimated, Unmeasured
 from protocol.methodology.site import SiteProfile, SiteTotal, node_total, total
 from protocol.methodology.trace import parse_trace
-from protocol.methodology.wall import NODE
+from protocol.methodology.wall_log import NODE
 from protocol.units import NS_PER_S, decimal_string
 
 _PLACES = 6

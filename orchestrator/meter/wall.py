@@ -26,11 +26,12 @@ from protocol.methodology.trace import PowerTrace
 from protocol.methodology.wall_calibration import WallCalibration
 from protocol.methodology.wall_checks import check_log
 from protocol.methodology.wall_csv import MAX_WALL_BYTES, MAX_WALL_LINE, WALL_TIME, moment_ns, parse_wall
+from protocol.methodology.wall_log import NODE, clock
 from protocol.units import NS_PER_S
 
 WAIT_S: Final = 60.0  # a 4 KiB buffer fills in 40 s with a row of 100 characters a second
 LOOK_S: Final = 0.2
-REST_INTERVALS: Final = 3  # of idle on both sides: one that the run's edge spoils, and two whole ones
+REST_INTERVALS: Final = 4  # of idle on both sides: two near the run that its edge may spoil, and two whole ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +85,12 @@ def await_log(path: Path, until_ns: int, wait_s: float) -> bytes:
 
 def add_node(found: Measurement, power: PowerTrace, given: WallInput) -> tuple[Measurement, LogRead]:
     """Return the measurement with its channel `node`, and what was read of the log."""
-    end_ns = wall.clock(power).realtime(power.windows[-1].close_ns)
+    end_ns = clock(power).realtime(power.windows[-1].close_ns)
     data = await_log(given.path, end_ns, WAIT_S)
     said = LogRead(size=len(data), sha256=hashlib.sha256(data).hexdigest())
     if all(isinstance(channel.gross, Void) for channel in found.channels.values()):
         channel = Channel(gross=Void(reason=found.reasons[-1]), idle_net=None)
-        return replace(found, channels={**found.channels, wall.NODE: channel}), said
+        return replace(found, channels={**found.channels, NODE: channel}), said
     return _judged(found, power, data, given.calibration), said
 
 
@@ -108,12 +109,12 @@ def _judged(found: Measurement, power: PowerTrace, data: bytes, calibration: Wal
         words = wall.disagreement(node.gross, parts)
         if words is None:
             channel = Channel(gross=node.gross, idle_net=node.idle_net)
-            return replace(found, channels={**found.channels, wall.NODE: channel}, flags=(*found.flags, *flags))
+            return replace(found, channels={**found.channels, NODE: channel}, flags=(*found.flags, *flags))
         reason = Reason(code=wall.WALL_DISAGREES, observed=words)
     channel = Channel(gross=Void(reason=reason), idle_net=None)
     return replace(
         found,
-        channels={**found.channels, wall.NODE: channel},
+        channels={**found.channels, NODE: channel},
         reasons=(*found.reasons, reason),
         flags=(*found.flags, *flags),
     )

@@ -31,8 +31,8 @@ from protocol.attestation.jcs import loads
 from protocol.methodology import energy
 from protocol.methodology.energy import NotApplicable, Reading, Unmeasured
 from protocol.methodology.trace import CHANNELS
-from protocol.methodology.wall import NODE
 from protocol.methodology.wall_calibration import bounded, day
+from protocol.methodology.wall_log import NODE
 
 SITE_FORMAT: Final = "jouleseal-site/1"
 MAX_SITE_BYTES: Final = 65_536

@@ -6,6 +6,10 @@ Rules
    wall-meter-counter/1); otherwise (wall-meter/1) a row's `mean` watts over the time since the row before, or
    trapezoids between `instant` watts. A window's energy is the difference at its marks, so adjoining windows add up.
    With both in a log they must agree within max(2 %, k u), else CHANNELS_DISAGREE.
+   Such a difference is biased low for idle-work-idle, by up to dP dt/4 an edge. Where idle was metered on both sides,
+   the run is bracketed instead (wall-meter-gated/1, wall-meter-counter-gated/1): the energy from the idle before to the
+   idle after, less each side's idle power over the slack on its side. Marks then lie in idle, where neither sampling
+   nor the clock matters; what the node draws above idle just after the run is charged to the run.
 3. Energy = gain x (reading - offset x T), with the calibration document's gain and offset.
 4. Standard uncertainties, in joules; the stated one is k = 2 times their root sum of squares, u_clock and u_sampling
    added before, because both move the energy of a gated window in one direction. L and H are the lowest and the
@@ -23,8 +27,11 @@ Rules
                  dP dt (1 - x^2)/2 at OPEN and dP dt x(2 - x)/2 at CLOSE, and by dP dt/2 in every interval inside; those
                  are independent, the two edges are added, because a gated window biases both in one direction
    u_resolution  the last digit of watts as if it was cut off at every reading alike, q T/2; of a counter q. Rectangular
-5. Idle-net takes the mean power of the idle around out of it. Of the idle windows what lies at least an interval and
-   2 u_c away from the run is used. The offset cancels; the gain's doubt is of the net energy.
+   u_idle        bracketed: |P after - P before| over half the slack, rectangular; the terms of the idle over the slack
+                 are added to u_clock, u_sampling and u_resolution
+5. Idle-net takes the mean power of the idle around out of it. Of the idle windows the 2 s or two intervals nearest to
+   the run are used, two intervals and 2 u_c away from it, so that no row of the run is in reach. The offset cancels;
+   the gain's doubt is of the net energy.
 6. Checked from the first mark to the last: WALL_CALIBRATION_EXPIRED, WALL_NOT_COVERING, WALL_GAP (over three intervals
    or 5 s without a row), WALL_INTERVAL (the median interval is not the document's within 10 %), WALL_NO_POWER (zero or
    less: a node that runs draws power), COUNTER_RESET, WALL_STUCK (five rows or more, alike to the last digit, while an
@@ -41,59 +48,29 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, pairwise
 from typing import Final
 
-from protocol.errors import InvalidMeasurement, TraceGap
+from protocol.errors import InvalidMeasurement
 from protocol.methodology import statistics
-from protocol.methodology.energy import COVERAGE_FACTOR, Curve, Measured, Simulated
+from protocol.methodology.energy import COVERAGE_FACTOR, Measured, Simulated
 from protocol.methodology.trace import PowerTrace, SourceKind, Window
-from protocol.methodology.wall_calibration import READING_MEAN, WallCalibration
-from protocol.methodology.wall_csv import COUNTERS, NANO, WALL_WATTS, WallTrace
+from protocol.methodology.wall_calibration import WallCalibration
+from protocol.methodology.wall_csv import WALL_WATTS, WallTrace
+from protocol.methodology.wall_log import Log, WallEnergy, WallUncertainty, clock, require_rows
 from protocol.units import NS_PER_S
 
-NODE: Final = "node"
 METHOD_WALL: Final = "wall-meter/1"
 METHOD_WALL_COUNTER: Final = "wall-meter-counter/1"
+METHOD_WALL_GATED: Final = "wall-meter-gated/1"
+METHOD_WALL_COUNTER_GATED: Final = "wall-meter-counter-gated/1"
 WALL_DISAGREES: Final = "WALL_DISAGREES"
 FLAG_RANGE: Final = "WALL_RANGE_CHANGED"
 PARTS: Final = ("gpu", "cpu", "dram")
 
+IDLE_NS: Final = 2 * NS_PER_S
+IDLE_INTERVALS: Final = 2
 CHANNELS_SHARE: Final = Fraction(2, 100)
-CLOCK_RATE: Final = Fraction(500, 10**6)
 _THIRD: Final = Fraction(1, 3)  # a rectangular distribution's variance over its half width squared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WallUncertainty:
-    """The terms of rule 4, each one standard deviation in joules."""
-
-    u_gain: Fraction
-    u_offset: Fraction
-    u_clock: Fraction
-    u_rate: Fraction
-    u_sampling: Fraction
-    u_resolution: Fraction
-
-    def standard(self, *, calibrated: bool = True) -> Fraction:
-        """Return the root sum of squares, with or without the certificate's two terms."""
-        found = [self.u_clock + self.u_sampling, self.u_rate, self.u_resolution]
-        found += [self.u_gain, self.u_offset] if calibrated else []
-        return statistics.square_root(sum((part**2 for part in found), Fraction(0)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WallEnergy:
-    """The energy of one stretch of time, and its doubt."""
-
-    joules: Fraction
-    duration_ns: int
-    uncertainty: WallUncertainty
-
-    @property
-    def watts(self) -> Fraction:
-        """The stretch's mean power."""
-        return self.joules * NS_PER_S / self.duration_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,131 +82,6 @@ class NodeReading:
     idle_net: Fraction | None
     idle_net_uncertainty: Fraction | None
     flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
-    """The line from a record's CLOCK_MONOTONIC to CLOCK_REALTIME; `drift_ns` is what the two drifted apart."""
-
-    monotonic_ns: int
-    realtime_ns: int
-    slope: Fraction
-    drift_ns: int
-
-    def realtime(self, monotonic_ns: int) -> int:
-        """Return the calendar's instant of a mark, in nanoseconds, rounded down."""
-        return self.realtime_ns + (monotonic_ns - self.monotonic_ns) * self.slope.numerator // self.slope.denominator
-
-    def monotonic(self, realtime_ns: int) -> int:
-        """Return the record's instant of a row."""
-        return self.monotonic_ns + (realtime_ns - self.realtime_ns) * self.slope.denominator // self.slope.numerator
-
-    def window(self, found: Window) -> Window:
-        """Return a window with its marks in CLOCK_REALTIME."""
-        return Window(name=found.name, open_ns=self.realtime(found.open_ns), close_ns=self.realtime(found.close_ns))
-
-
-def clock(power: PowerTrace) -> Clock:
-    """Return the record's clock; raises InvalidMeasurement CLOCK_STEPPED where its anchors make no line."""
-    start, end = power.anchor_start, power.anchor_end
-    elapsed, passed = end.monotonic_ns - start.monotonic_ns, end.realtime_ns - start.realtime_ns
-    if elapsed <= 0 or passed <= 0:
-        raise InvalidMeasurement(
-            code="CLOCK_STEPPED",
-            observed=f"{passed} ns of CLOCK_REALTIME in {elapsed} ns of CLOCK_MONOTONIC",
-            expected="two anchors apart on both clocks",
-            hint="keep the machine's clock slewed, not stepped",
-        )
-    return Clock(
-        monotonic_ns=start.monotonic_ns,
-        realtime_ns=start.realtime_ns,
-        slope=Fraction(passed, elapsed),
-        drift_ns=abs(passed - elapsed),
-    )
-
-
-class Log:
-    """A stretch of a log with its calibration: energies and their doubts between instants of CLOCK_REALTIME."""
-
-    def __init__(self, found: WallTrace, calibration: WallCalibration, clock: Clock, *, counted: bool = True) -> None:
-        """Take in the readings: the cumulative ones where the log has them and `counted`, else the watts."""
-        self.found, self.calibration = found, calibration
-        self.times = found.times
-        self.counter = found.counter if counted or WALL_WATTS not in found.columns else None
-        column = found.columns[self.counter or WALL_WATTS]
-        self.instant = self.counter is None and calibration.reading != READING_MEAN
-        unit = NANO * COUNTERS.get(self.counter or "", Fraction(1))
-        self.quantum = column.quantum * COUNTERS.get(self.counter or "", Fraction(1))
-        steps = [later - earlier for earlier, later in pairwise(self.times)]
-        if self.counter is None:
-            heights = self._heights(column.values)
-            self._low = [min(pair) * unit for pair in heights]
-            self._high = [max(pair) * unit for pair in heights]
-            energies = accumulate(((a + b) * step for (a, b), step in zip(heights, steps, strict=True)), initial=0)
-            self._curve = Curve(name=NODE, times=self.times, values=list(energies), unit=unit / (2 * NS_PER_S))
-        else:
-            rises = [later - earlier for earlier, later in pairwise(column.values)]
-            self._low = [rise * unit * NS_PER_S / step for rise, step in zip(rises, steps, strict=True)]
-            self._high = self._low
-            self._curve = Curve(name=NODE, times=self.times, values=column.values, unit=unit)
-        # How far from an instant the log may speak of it: the interval around it, and what the clocks leave open.
-        self.u_clock_ns = statistics.square_root(calibration.clock_uncertainty_ns**2 + clock.drift_ns**2 * _THIRD)
-        self.reach_ns = calibration.interval_ns - (-COVERAGE_FACTOR * self.u_clock_ns // 1)
-        self._drift_ns = clock.drift_ns
-
-    def _heights(self, watts: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the power at the two ends of every interval."""
-        return list(pairwise(watts)) if self.instant else [(value, value) for value in watts[1:]]
-
-    def energy(self, start_ns: int, end_ns: int) -> WallEnergy:
-        """Return the energy from one instant to another, both within the log, by rules 2 to 4."""
-        calibration, duration = self.calibration, end_ns - start_ns
-        seconds = Fraction(duration, NS_PER_S)
-        raw = self._curve.energy(Window(name=NODE, open_ns=start_ns, close_ns=end_ns))
-        joules = calibration.gain * (raw - calibration.offset_watts * seconds)
-        (low_a, high_a), (low_b, high_b) = self.span(start_ns), self.span(end_ns)
-        shift = max(high_b - low_a, high_a - low_b, Fraction(0))
-        rate = max(CLOCK_RATE, Fraction(self._drift_ns, duration))
-        half = self.quantum if self.counter else self.quantum * seconds / 2
-        return WallEnergy(
-            joules=joules,
-            duration_ns=duration,
-            uncertainty=WallUncertainty(
-                u_gain=abs(joules) * calibration.gain_uncertainty,
-                u_offset=calibration.gain * calibration.offset_uncertainty_watts * seconds,
-                u_clock=calibration.gain * shift * self.u_clock_ns / NS_PER_S,
-                u_rate=abs(joules) * rate * statistics.square_root(_THIRD),
-                u_sampling=calibration.gain * self._sampling(start_ns, end_ns),
-                u_resolution=calibration.gain * half * statistics.square_root(_THIRD),
-            ),
-        )
-
-    def span(self, instant_ns: int) -> tuple[Fraction, Fraction]:
-        """Return the lowest and the highest power that the log has within reach of an instant."""
-        first = max(bisect_right(self.times, instant_ns - self.reach_ns) - 1, 0)
-        last = max(bisect_left(self.times, instant_ns + self.reach_ns), first + 1)
-        return min(self._low[first:last]), max(self._high[first:last])
-
-    def _sampling(self, start_ns: int, end_ns: int) -> Fraction:
-        edges = self._edge(start_ns, opening=True) + self._edge(end_ns, opening=False)
-        inside = Fraction(0)
-        if self.instant:
-            for i in range(bisect_left(self.times, start_ns), bisect_right(self.times, end_ns) - 1):
-                step = self._high[i] - self._low[i]
-                inside += (step * (self.times[i + 1] - self.times[i]) / (2 * NS_PER_S)) ** 2
-        return statistics.square_root((edges**2 + inside) * _THIRD)
-
-    def _edge(self, instant_ns: int, *, opening: bool) -> Fraction:
-        after = bisect_left(self.times, instant_ns)
-        if self.times[after] == instant_ns:
-            return Fraction(0)
-        step = Fraction(self.times[after] - self.times[after - 1])
-        before = (instant_ns - self.times[after - 1]) / step
-        low, high = self.span(instant_ns)
-        share = before * (1 - before)
-        if self.instant:
-            share = (1 - before**2) / 2 if opening else before * (2 - before) / 2
-        return (high - low) * share * step / NS_PER_S
 
 
 def node(
@@ -249,7 +101,11 @@ def node(
     found = _around(found, [window, *map(lines.window, around)], calibration)
     log = Log(found, calibration, lines)
     require_rows(found, window.open_ns, window.close_ns)
-    energy = log.energy(window.open_ns, window.close_ns)
+    plain = log.energy(window.open_ns, window.close_ns)
+    if log.counter is not None and WALL_WATTS in found.columns:
+        _agree(plain, Log(found, calibration, lines, counted=False).energy(window.open_ns, window.close_ns))
+    before, after = resting(log, window, [lines.window(other) for other in around])
+    energy = plain if before is None or after is None else _bracket(log, window, before, after)
     if energy.joules <= 0:
         raise InvalidMeasurement(
             code="ZERO_ENERGY",
@@ -257,17 +113,14 @@ def node(
             expected="more than nothing",
             hint="look at the wall meter's wiring and at its log",
         )
-    if log.counter is not None and WALL_WATTS in found.columns:
-        _agree(energy, Log(found, calibration, lines, counted=False).energy(window.open_ns, window.close_ns))
-    idle = [log.energy(*quiet) for quiet in resting(log, window, [lines.window(other) for other in around])]
-    net = _net(energy, idle, calibration)
+    net = _net(energy, [log.energy(*quiet) for quiet in (before, after) if quiet is not None], calibration)
     rows = slice(*require_rows(found, window.open_ns, window.close_ns))
     kind = Simulated if power.sources["gpu"].kind is SourceKind.SIMULATED else Measured
     return NodeReading(
         gross=kind(
             joules=energy.joules,
             uncertainty=COVERAGE_FACTOR * energy.uncertainty.standard(),
-            method=METHOD_WALL if log.counter is None else METHOD_WALL_COUNTER,
+            method=_METHODS[log.counter is not None, energy is not plain],
         ),
         energy=energy,
         idle_net=net[0] if net else None,
@@ -283,16 +136,55 @@ def _around(found: WallTrace, windows: Sequence[Window], calibration: WallCalibr
     return found.part(max(first - 1, 0), bisect_right(found.times, max(w.close_ns for w in windows) + margin) + 1)
 
 
-def resting(log: Log, run: Window, around: Sequence[Window]) -> list[tuple[int, int]]:
-    """Return what of the idle windows lies far enough from the run that the log's rows are of idle alone."""
-    found = []
+_METHODS: Final = {
+    (False, False): METHOD_WALL,
+    (False, True): METHOD_WALL_GATED,
+    (True, False): METHOD_WALL_COUNTER,
+    (True, True): METHOD_WALL_COUNTER_GATED,
+}
+
+
+def resting(log: Log, run: Window, around: Sequence[Window]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Return the idle before and after a run, by rule 5, each as (start, end); None where it was too brief."""
+    longest = max(IDLE_NS, IDLE_INTERVALS * log.calibration.interval_ns)
+    sides: list[tuple[int, int] | None] = [None, None]
     for other in around:
-        start = max(other.open_ns, run.close_ns + log.reach_ns) if other.open_ns >= run.close_ns else other.open_ns
-        end = other.close_ns if other.open_ns >= run.close_ns else min(other.close_ns, run.open_ns - log.reach_ns)
+        late = other.open_ns >= run.close_ns
+        if late:
+            start = max(other.open_ns, run.close_ns + log.guard_ns)
+            end = min(other.close_ns, start + longest)
+        else:
+            end = min(other.close_ns, run.open_ns - log.guard_ns)
+            start = max(other.open_ns, end - longest)
         if end - start >= log.calibration.interval_ns // 2:
             require_rows(log.found, start, end)
-            found.append((start, end))
-    return found
+            sides[late] = (start, end)
+    return sides[0], sides[1]
+
+
+def _bracket(log: Log, run: Window, before: tuple[int, int], after: tuple[int, int]) -> WallEnergy:
+    """Return a run's energy from the idle before it to the idle after it, less idle over the slack."""
+    whole = log.energy(before[1], after[0])
+    slacks = (run.open_ns - before[1], after[0] - run.close_ns)
+    idle = [log.energy(*before), log.energy(*after)]
+    shares = [Fraction(slack, part.duration_ns) for slack, part in zip(slacks, idle, strict=True)]
+    joules = whole.joules - sum((share * part.joules for share, part in zip(shares, idle, strict=True)), Fraction(0))
+    doubt, calibration = whole.uncertainty, log.calibration
+    parts = [(share, part.uncertainty) for share, part in zip(shares, idle, strict=True)]
+    drift = abs(idle[1].watts - idle[0].watts) * sum(slacks) / (2 * NS_PER_S)
+    return WallEnergy(
+        joules=joules,
+        duration_ns=run.duration_ns,
+        uncertainty=WallUncertainty(
+            u_gain=abs(joules) * calibration.gain_uncertainty,
+            u_offset=calibration.gain * calibration.offset_uncertainty_watts * Fraction(run.duration_ns, NS_PER_S),
+            u_clock=doubt.u_clock + sum(share * part.u_clock for share, part in parts),
+            u_rate=doubt.u_rate,
+            u_sampling=doubt.u_sampling + sum(share * part.u_sampling for share, part in parts),
+            u_resolution=doubt.u_resolution + sum(share * part.u_resolution for share, part in parts),
+            u_idle=drift * statistics.square_root(_THIRD),
+        ),
+    )
 
 
 def disagreement(gross: Measured | Simulated, channels: Mapping[str, object]) -> str | None:
@@ -307,23 +199,6 @@ def disagreement(gross: Measured | Simulated, channels: Mapping[str, object]) ->
         f"the node cost {float(gross.joules):.3f} J at the wall, its measured parts {float(joules):.3f} J "
         f"(doubts together {float(doubt):.3f} J)"
     )
-
-
-def require_rows(found: WallTrace, start_ns: int, end_ns: int) -> tuple[int, int]:
-    """Return the rows from the last at or before `start_ns` to the first at or after `end_ns`, as a slice's bounds.
-
-    Raises TraceGap WALL_NOT_COVERING where there are none.
-    """
-    first, last = bisect_right(found.times, start_ns) - 1, bisect_left(found.times, end_ns)
-    if first < 0 or last >= len(found.times):
-        missing = Fraction(max(found.times[0] - start_ns, end_ns - found.times[-1]), NS_PER_S)
-        raise TraceGap(
-            code="WALL_NOT_COVERING",
-            observed=f"the wall meter's log lacks {float(missing):.3f} s of the measurement",
-            expected="rows from before the first mark to after the last",
-            hint="start the logger first and end it last; compare its clock and its offset from UTC with the host's",
-        )
-    return first, last + 1
 
 
 def _agree(counted: WallEnergy, summed: WallEnergy) -> None:

@@ -8,9 +8,9 @@ from typing import Final
 
 from protocol.errors import CounterReset, InvalidMeasurement, TraceGap
 from protocol.methodology.trace import GPU_POWER_AVERAGE, HOST_BUSY, PowerTrace, Table
-from protocol.methodology.wall import clock, require_rows
 from protocol.methodology.wall_calibration import WallCalibration, check_valid
 from protocol.methodology.wall_csv import COUNTERS, NANO, WALL_WATTS, Column, WallTrace
+from protocol.methodology.wall_log import clock, require_rows
 from protocol.units import NS_PER_MS, NS_PER_S
 
 MAX_GAP_INTERVALS: Final = 3

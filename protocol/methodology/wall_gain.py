@@ -39,10 +39,10 @@ from protocol.methodology import gated, statistics
 from protocol.methodology.energy import GAIN_HALF_WIDTH, Curve, validate
 from protocol.methodology.host_models import CPU_MAX_WATTS, CPU_MIN_WATTS
 from protocol.methodology.trace import HOST_BUSY, PowerTrace, SourceKind, Table, Window
-from protocol.methodology.wall import Log, WallEnergy, clock
 from protocol.methodology.wall_calibration import WallCalibration
 from protocol.methodology.wall_checks import check_log
 from protocol.methodology.wall_csv import WallTrace
+from protocol.methodology.wall_log import Log, WallEnergy, clock
 from protocol.units import NS_PER_S
 
 RAPL_SHARE: Final = Fraction(10, 100)
