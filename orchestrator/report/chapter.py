@@ -124,7 +124,7 @@ def _row(run: RunClaim, metrics: Sequence[str]) -> tuple[str, ...]:
         scaled(_doubt(figures), MJ_PER_J, 3),
         scaled(field(figures, "itEnergy", "idleNetMj"), MJ_PER_J),
         scaled(field(figures, "durationNs"), NS_PER_S),
-        str(run.passes),
+        f"{run.passes:,}",
         short(field(figures, "samplesPerSecond")),
         scaled(field(figures, "latencyNs", "mean"), NS_PER_MS),
         scaled(field(figures, "latencyNs", "p90"), NS_PER_MS),

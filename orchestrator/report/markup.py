@@ -38,7 +38,8 @@ dt{color:var(--soft)}dd{margin:0}summary{cursor:pointer;padding:6px 0}
 @media (max-width:600px){body{font-size:15px}h1{font-size:24px}.big{font-size:25px}dl{grid-template-columns:1fr}
 dd{margin-bottom:6px}figure{margin:0 -8px}th,td{padding:6px 8px}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#333;--rule:#bbb;--note:#fff;--edge:#000;--bad:#000;
---link:#000}body{font-size:11pt}.plots{grid-template-columns:1fr 1fr}figure,tr,.note{break-inside:avoid}
+--link:#000}body{font-size:11pt}table{font-size:9pt}th,td{padding:3px 6px}
+.plots{grid-template-columns:1fr 1fr}figure,tr,.note{break-inside:avoid}
 h2,h3{break-after:avoid}.scroll{overflow:visible}}
 """.strip()
 

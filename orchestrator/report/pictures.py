@@ -157,7 +157,7 @@ def _figures(figures: RunFigures | None, error: JoulesealError | None, window: W
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}es"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}es"
 
 
 def _panel(channel: Channel, figures: RunFigures | None) -> Panel:

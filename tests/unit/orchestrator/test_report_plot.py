@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from orchestrator.report.ink import DARK, LIGHT
 from orchestrator.report.picture import Picture
 from orchestrator.report.pictures import Drawn, record_picture, run_picture
 from orchestrator.report.plot import MAX_BYTES, render, wrapped
@@ -228,6 +229,22 @@ def test_a_picture_can_be_read_aloud(drawn: Drawn):
     names = svg.get("aria-labelledby").split()
     assert [found.get("id") for found in svg if found.tag in {f"{SVG}title", f"{SVG}desc"}] == names
     assert "counter between the ticks" in svg.find(f"{SVG}desc").text
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+@pytest.mark.parametrize("ground", ["paper", "run"])
+def test_every_colour_is_seen_on_its_ground(palette: dict[str, str], ground: str):
+    least = {"ink": 4.5, "soft": 4.5, "bad": 4.5, "main": 3, "mean": 3, "dot": 3, "idle": 3}
+    for name, wanted in least.items():
+        darker, lighter = sorted([luminance(palette[name]), luminance(palette[ground])])
+        assert (lighter + 0.05) / (darker + 0.05) >= wanted, name
 
 
 def test_lines_are_wrapped_between_words_and_words_too_long_are_cut():
