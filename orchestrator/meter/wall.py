@@ -86,7 +86,11 @@ def await_log(path: Path, until_ns: int, wait_s: float) -> bytes:
 def add_node(found: Measurement, power: PowerTrace, given: WallInput) -> tuple[Measurement, LogRead]:
     """Return the measurement with its channel `node`, and what was read of the log."""
     end_ns = clock(power).realtime(power.windows[-1].close_ns)
-    data = await_log(given.path, end_ns, WAIT_S)
+    try:
+        data = await_log(given.path, end_ns, WAIT_S)
+    except UsageError as error:
+        gone = Reason(code=error.code, observed=error.observed)
+        return _void(found, gone), LogRead(size=0, sha256=hashlib.sha256().hexdigest())
     said = LogRead(size=len(data), sha256=hashlib.sha256(data).hexdigest())
     if all(isinstance(channel.gross, Void) for channel in found.channels.values()):
         channel = Channel(gross=Void(reason=found.reasons[-1]), idle_net=None)
@@ -111,13 +115,12 @@ def _judged(found: Measurement, power: PowerTrace, data: bytes, calibration: Wal
             channel = Channel(gross=node.gross, idle_net=node.idle_net)
             return replace(found, channels={**found.channels, NODE: channel}, flags=(*found.flags, *flags))
         reason = Reason(code=wall.WALL_DISAGREES, observed=words)
+    return _void(replace(found, flags=(*found.flags, *flags)), reason)
+
+
+def _void(found: Measurement, reason: Reason) -> Measurement:
     channel = Channel(gross=Void(reason=reason), idle_net=None)
-    return replace(
-        found,
-        channels={**found.channels, NODE: channel},
-        reasons=(*found.reasons, reason),
-        flags=(*found.flags, *flags),
-    )
+    return replace(found, channels={**found.channels, NODE: channel}, reasons=(*found.reasons, reason))
 
 
 def _time_column(data: bytes) -> int | None:
@@ -131,10 +134,12 @@ def _time_column(data: bytes) -> int | None:
 
 def _last_moment(path: Path, index: int) -> int | None:
     """Return the time of the last whole row; None where it is no row of readings, which the reader will then refuse."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 8 * MAX_WALL_LINE, 0))
-        lines = file.read().rpartition(b"\n")[0].split(b"\n")
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 8 * MAX_WALL_LINE, 0))
+            lines = file.read().rpartition(b"\n")[0].split(b"\n")
+    except OSError:
+        return None
     rows = [line for line in lines if line and not line.startswith(b"#")]
     fields = rows[-1].decode("utf-8", errors="replace").split(",") if rows else []
     if fields[index : index + 1] == [WALL_TIME]:

@@ -1,7 +1,7 @@
 """A wall meter's log as CSV: its alphabet, its strict reader, and the value that it becomes.
 
 Rules
-1. UTF-8 without a byte order mark, lines ended by one newline, the last one too; at most 64 MiB, 512 characters a line.
+1. UTF-8 without a byte order mark, lines ended by one newline, the last one too; at most 32 MiB, 512 characters a line.
    Empty lines and lines that begin with `#` are comments.
 2. The first line that is no comment names the columns, separated by commas, none twice, in any order:
        time                    RFC 3339 with `Z` or an offset, or Unix seconds with at most nine decimals
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -30,7 +30,7 @@ from typing import Final, NoReturn
 from protocol.errors import VerificationError
 from protocol.units import J_PER_WH, MIB, NS_PER_S
 
-MAX_WALL_BYTES: Final = 64 * MIB  # a day at ten rows a second is about 40 MB
+MAX_WALL_BYTES: Final = 32 * MIB  # a day at ten rows a second, time and watts, is 17 MB
 MAX_WALL_LINE: Final = 512
 WALL_TIME: Final = "time"
 WALL_WATTS: Final = "watts"
@@ -84,21 +84,23 @@ class WallTrace:
 def parse_wall(data: bytes) -> WallTrace:
     """Read a log; raises VerificationError WALL_MALFORMED where a rule of this module's is broken."""
     names: list[str] = []
-    rows: list[list[str]] = []
+    texts: list[list[str]] = []
     places: list[int] = []
     for number, line in _lines(data):
         fields = line.split(",")
         if not names:
             names = _header(number, fields)
+            texts = [[] for _ in names]
             continue
         if len(fields) != len(names):
             hint = "a decimal comma makes one field into two: write a decimal point" if len(fields) > len(names) else ""
             _malformed(number, f"{len(fields)} fields", f"{len(names)}: {','.join(names)}", hint)
-        rows.append(fields)
+        for column, field in zip(texts, fields, strict=True):
+            column.append(field)
         places.append(number)
-    if not rows:
+    if not places:
         _malformed(0, "no row of readings", "a header and at least one row")
-    by_name = dict(zip(names, zip(*rows, strict=True), strict=True))
+    by_name = dict(zip(names, texts, strict=True))
     ranges = by_name.pop(WALL_RANGE, None)
     for number, word in zip(places, ranges or (), strict=False):
         if _WORD.fullmatch(word) is None:
@@ -106,7 +108,7 @@ def parse_wall(data: bytes) -> WallTrace:
     return WallTrace(
         times=_times(places, by_name.pop(WALL_TIME)),
         columns={name: _column(name, places, texts) for name, texts in by_name.items()},
-        ranges=ranges,
+        ranges=None if ranges is None else tuple(ranges),
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -126,7 +128,7 @@ def moment_ns(text: str) -> int | None:
     return seconds // timedelta(seconds=1) * NS_PER_S + _billionths(written[2])
 
 
-def _lines(data: bytes) -> list[tuple[int, str]]:
+def _lines(data: bytes) -> Iterator[tuple[int, str]]:
     if len(data) > MAX_WALL_BYTES:
         _malformed(0, f"{len(data)} bytes", f"at most {MAX_WALL_BYTES}", "cut the log to the day of the measurement")
     if data.startswith(b"\xef\xbb\xbf"):
@@ -145,7 +147,8 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
     for number, line in enumerate(lines, 1):
         if len(line) > MAX_WALL_LINE:
             _malformed(number, f"{len(line)} characters", f"at most {MAX_WALL_LINE} a line")
-    return [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
+        if line and not line.startswith("#"):
+            yield number, line
 
 
 def _header(number: int, fields: list[str]) -> list[str]:

@@ -203,6 +203,12 @@ def test_a_logger_that_died_leaves_no_number_and_says_what_lacks(desk: Desk, log
     assert found["channels"]["network"]["kind"] == "unmeasured"  # the others keep what they are
 
 
+def test_a_log_that_is_gone_leaves_no_number(desk: Desk, logger: WallLogger) -> None:
+    status, found = desk.run("meter", *desk.wall(), "--", "mv", str(logger.path), str(desk.folder / "elsewhere"))
+    assert (status, codes(found)) == (5, ["WALL_UNREADABLE"])
+    assert found["channels"]["node"]["kind"] == "void"
+
+
 def test_a_line_that_breaks_while_it_measures_voids_the_node(desk: Desk, logger: WallLogger) -> None:
     spoil = f"sleep 0.3; echo 'ERROR: timeout' >> {logger.path}; sleep 0.3"
     status, found = desk.run("meter", *desk.wall(), "--", "sh", "-c", spoil)

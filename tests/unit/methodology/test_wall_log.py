@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from wall_meter import calibration, document
 
 from protocol.errors import InvalidMeasurement, VerificationError
+from protocol.methodology.site import parse_site
 from protocol.methodology.wall_calibration import check_valid, parse_calibration
 from protocol.methodology.wall_csv import MAX_WALL_BYTES, NANO, moment_ns, parse_wall
 
@@ -188,3 +191,15 @@ def test_a_certificate_holds_on_both_its_days_and_on_no_other() -> None:
     for start, end in ((first - 1, last), (first, last + S)):
         with pytest.raises(InvalidMeasurement, match="WALL_CALIBRATION_EXPIRED"):
             check_valid(found, start, end)
+
+
+# The page
+
+
+def test_the_examples_of_the_page_are_what_the_readers_read() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "wall-meter.md").read_text(encoding="utf-8")
+    document_of_meter, profile = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert parse_calibration(document_of_meter.encode()).interval_ns == S
+    assert parse_site(profile.encode()).pue == Fraction(6, 5)
+    lines = re.findall(r"(?m)^    (# anything.*|time,.*|2026-.*)$", page)
+    assert len(parse_wall(("\n".join(lines) + "\n").encode()).times) == 2
