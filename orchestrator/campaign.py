@@ -16,7 +16,7 @@ from orchestrator.evidence import keep_session, runner_environment
 from orchestrator.launch.profile import LaunchProfile
 from orchestrator.record.sequence import Recorded, outcomes_of
 from orchestrator.session import Bench, SessionOrder, conduct
-from protocol.attestation.claims import Failure, Resource
+from protocol.attestation.claims import Failure
 from protocol.attestation.predicates import SessionOutcome
 from protocol.attestation.statement import SESSION_INTENT, SESSION_OUTCOME
 from protocol.errors import (
@@ -145,7 +145,8 @@ class Walk:
                 store=self.books.evidence,
                 vault=self.books.vault,
                 environment=runner_environment(self.bench.engine.facts().to_json()),
-                shared=self._shared(),
+                shared=dict([("launch-profile", self.item.profile.to_json()), *self.shared]),
+                wall_log=self.bench.wall_log,
             )
             facts, error = kept.facts, kept.error
         except StorageFull as full:
@@ -157,11 +158,6 @@ class Walk:
         if error is None:
             self.bench.view.note(f"{cell.cell_id}: {_summary(facts)}")
         return error
-
-    def _shared(self) -> list[Resource]:
-        store = self.books.evidence
-        named = [("launch-profile", self.item.profile.to_json()), *self.shared]
-        return [Resource(name=name, sha256=store.put(data), media_type="application/json") for name, data in named]
 
 
 def session_id(intent: Recorded) -> str:

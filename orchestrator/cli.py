@@ -65,14 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--records", type=Path, metavar="DIR", help="with --qualify: keep the records that it stands on"
     )
 
-    run = commands.add_parser("run", help="operator: measure submissions and write a signed, verified bundle")
-    run.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION", help="submission.yaml of each vendor")
-    run.add_argument("--out", type=Path, default=Path("jouleseal-output"), help="folder for bundle.tar and root.json")
-    run.add_argument("--points", type=_positive, default=OFFICIAL_POINTS, help="shorten: points per run (unofficial)")
-    run.add_argument("--runs", type=_positive, default=OFFICIAL_RUNS, help="shorten: runs per cell (unofficial)")
-    run.add_argument("--device", metavar="UUID", help="measure on this accelerator (default: class cpu, estimated)")
-    run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
-
+    run = _run_parser(commands)
     label = commands.add_parser("label", help="public: draw the label of a result in a bundle")
     label.add_argument("bundle", type=Path, metavar="BUNDLE")
     label.add_argument("--campaign", type=_positive, default=1, help="which result of the bundle, from 1")
@@ -140,6 +133,23 @@ def build_parser() -> argparse.ArgumentParser:
             help=f"the trust domain and state (default $JOULESEAL_HOME or {DEFAULT_HOME})",
         )
     return parser
+
+
+def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    run = commands.add_parser("run", help="operator: measure submissions and write a signed, verified bundle")
+    run.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION", help="submission.yaml of each vendor")
+    run.add_argument("--out", type=Path, default=Path("jouleseal-output"), help="folder for bundle.tar and root.json")
+    run.add_argument("--points", type=_positive, default=OFFICIAL_POINTS, help="shorten: points per run (unofficial)")
+    run.add_argument("--runs", type=_positive, default=OFFICIAL_RUNS, help="shorten: runs per cell (unofficial)")
+    run.add_argument("--device", metavar="UUID", help="measure on this accelerator (default: class cpu, estimated)")
+    run.add_argument("--wall", type=Path, metavar="CSV", help="a wall meter's log, being written: adds the whole node")
+    run.add_argument("--wall-calibration", type=Path, metavar="JSON", help="what that meter's certificate says")
+    run.add_argument(
+        "--gain-calibration", type=Path, metavar="JSON", help="the device's document of jouleseal calibrate"
+    )
+    run.add_argument("--site", type=Path, metavar="JSON", help="the site's PUE: publishes the total too")
+    run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
+    return run
 
 
 def main(argv: Sequence[str]) -> int:

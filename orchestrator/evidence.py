@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.assemble import OutcomeFacts, RunFacts, failure_of
+from orchestrator.meter.wall_part import log_of
 from orchestrator.record.store import EvidenceStore
 from orchestrator.record.vault import Vault
 from orchestrator.session import FinishedRun, SessionRecord
@@ -23,6 +25,7 @@ from protocol.errors import (
 )
 from protocol.methodology import timeline
 from protocol.methodology.acceptance import OF_THE_SANDBOX
+from protocol.methodology.beside import BESIDE, WALL_LOG, read_beside
 from protocol.methodology.energy import validate
 from protocol.methodology.figures import RunFigures
 from protocol.methodology.session_figures import SessionFigures, session_figures
@@ -31,6 +34,8 @@ from protocol.units import decimal_string
 
 _QUALITY_PLACES = 6
 _JSON = "application/json"
+_MEDIA = {WALL_LOG: "text/csv"}
+_READ_BESIDE = "compare the wall meter's log with docs/wall-meter.md; the session is void and repeated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +53,34 @@ def keep_session(
     store: EvidenceStore,
     vault: Vault,
     environment: Mapping[str, Json],
-    shared: Sequence[Resource],
+    shared: Mapping[str, bytes],
+    wall_log: Path | None = None,
 ) -> Kept:
     """Store a session's evidence and return its facts.
 
-    `place` says which session it is, `shared` is evidence of the whole campaign. A meter's record that does not hold
-    what the method asks for voids a session that had run to its end. Raises StorageFull.
+    `place` says which session it is, `shared` is evidence of the whole campaign, by name; `wall_log` is the growing
+    file of a wall meter, of which this session's part is kept. A meter's record that does not hold what the method asks
+    for voids a session that had run to its end. Raises StorageFull.
     """
     trace, error = _judge(record)
+    files = dict(shared)
     figures: dict[int, RunFigures] = {}
     if trace is not None and error is None:
         try:
             validate(trace)
-            found = session_figures(trace, [run.records for run in record.runs])
+            if wall_log is not None:
+                files[WALL_LOG] = log_of(wall_log, trace)
+            found = session_figures(trace, [run.records for run in record.runs], read_beside(files))
             figures = {run.run: of_run for run, of_run in zip(record.runs, found.runs, strict=True)}
         except InvalidMeasurement as broken:
             error = _blamed(broken)
-    byproducts = list(shared)
+        except VerificationError as malformed:
+            error = InvalidMeasurement(
+                code=malformed.code, observed=malformed.observed, expected=malformed.expected, hint=_READ_BESIDE
+            )
+    byproducts = [
+        Resource(name=name, sha256=store.put(data), media_type=_MEDIA.get(name, _JSON)) for name, data in files.items()
+    ]
     if record.inspect is not None:
         byproducts.append(_resource(store, "sandbox-inspect", dumps(_strings(record.inspect))))
     trace_sha256 = None if trace is None or record.trace is None else store.put(record.trace)
@@ -101,7 +117,9 @@ def finished_session(outcome: SessionOutcome, store: EvidenceStore) -> SessionFi
             hint="keep the record's folder as it is and report this",
         )
     trace = parse_trace(store.get(outcome.trace_sha256))
-    return session_figures(trace, [timeline.unpack(store.get(run.timeline_sha256)) for run in outcome.runs])
+    named = {item.name: store.get(item.sha256) for item in outcome.byproducts if item.name in BESIDE}
+    timelines = [timeline.unpack(store.get(run.timeline_sha256)) for run in outcome.runs]
+    return session_figures(trace, timelines, read_beside(named))
 
 
 def _judge(record: SessionRecord) -> tuple[PowerTrace | None, JoulesealError | None]:

@@ -76,7 +76,8 @@ class Deadlines:
 class Bench:
     """What a session needs of this machine: the doors, opened once, and where to write.
 
-    `sampler` is the one of the session under way, for whoever shows its power.
+    `sampler` is the one of the session under way, for whoever shows its power; `wall_log` the file that a wall meter's
+    logger keeps writing, where there is one.
     """
 
     engine: DockerEngine
@@ -87,6 +88,7 @@ class Bench:
     sampler_config: SamplerConfig = field(default_factory=SamplerConfig)
     progress: loadgen.Progress = field(default_factory=loadgen.Progress)
     sampler: Sampler | None = None
+    wall_log: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,7 @@ def verify(read: Callable[[], BundleFiles], demands: Demands) -> VerificationRep
     # (16) time
     walk.step("time", lambda: time.check(stories.value, traces.value))
     # (17) recompute
-    figures = walk.step("recompute", lambda: recompute.check(stories.value, traces.value, timelines.value))
+    figures = walk.step("recompute", lambda: recompute.check(stories.value, traces.value, timelines.value, found.value))
 
     # Conclusion.
     # (18) certifiability

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from orchestrator import doctor
 from orchestrator.books import Books, Concluded
+from orchestrator.commands import wall_inputs
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch.engine import DockerEngine
 from orchestrator.live import PowerNow, view_for
+from orchestrator.meter import qualify
 from orchestrator.meter.interface import LiveReading, Power, SamplerConfig
 from orchestrator.meter.leased import leased_devices
 from orchestrator.pipeline import Corridor, Request
@@ -22,6 +24,7 @@ from orchestrator.record.store import make_folder, write_atomic
 from orchestrator.session import Bench
 from orchestrator.submission import read_submission
 from protocol.errors import MeterUnavailable
+from protocol.methodology.beside import GAIN_CALIBRATION, SITE, WALL_CALIBRATION
 
 BUNDLE_NAME = "bundle.tar"
 ROOT_NAME = "root.json"
@@ -30,6 +33,9 @@ ROOT_NAME = "root.json"
 def run(arguments: argparse.Namespace) -> int:
     """Measure, sign, log and publish; returns 0 when every campaign was completed, raises otherwise."""
     requests = [_request(path, arguments) for path in arguments.submissions]
+    wall = wall_inputs.wall_input(arguments)  # read here to be refused here, before anything is started
+    wall_inputs.site(arguments.site)
+    wall_inputs.gains([] if arguments.gain_calibration is None else [arguments.gain_calibration], _devices(arguments))
     wanted = {asked.dataset for request in requests for asked in request.submission.tasks}
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts().installed())
@@ -41,12 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
         meter = _PowerNow()
         view = stack.enter_context(view_for(meter.read, progress, quiet=arguments.json))
         view.stage("examining this machine with a probe container")
-        diagnosis = _fit(engine, arguments.home)
+        diagnosis = _fit(engine, arguments)
         work = arguments.home / "work"
         make_folder(work, mode=0o700)
-        config = SamplerConfig(devices=() if arguments.device is None else (arguments.device,))
+        config = SamplerConfig(devices=_devices(arguments))
         bench = Bench(
-            engine=engine, interrupts=interrupts, view=view, work=work, progress=progress, sampler_config=config
+            engine=engine,
+            interrupts=interrupts,
+            view=view,
+            work=work,
+            progress=progress,
+            sampler_config=config,
+            wall_log=None if wall is None else wall.path,
         )
         meter.bench = bench
         corridor = Corridor(
@@ -54,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             books=books,
             datasets={name: datasets.load(name) for name in sorted(wanted)},
             devices=leased_devices(config, work, books.registrar.domain.scope.devices),
-            shared=(("doctor", json.dumps(diagnosis.to_json(), sort_keys=True).encode()),),
+            shared=_shared(arguments, diagnosis),
         )
         make_folder(arguments.out)
         bundle = arguments.out / BUNDLE_NAME
@@ -69,10 +81,25 @@ def _request(path: Path, arguments: argparse.Namespace) -> Request:
     return Request(submission=submission, document=document, points=arguments.points, runs=arguments.runs)
 
 
-def _fit(engine: DockerEngine, home: Path) -> doctor.Diagnosis:
-    diagnosis = doctor.diagnose(engine, state=home)
+def _fit(engine: DockerEngine, arguments: argparse.Namespace) -> doctor.Diagnosis:
+    diagnosis = doctor.diagnose(engine, state=arguments.home, devices=_devices(arguments))
     diagnosis.require_fit()
     return diagnosis
+
+
+def _devices(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return () if arguments.device is None else (arguments.device,)
+
+
+def _shared(arguments: argparse.Namespace, diagnosis: doctor.Diagnosis) -> list[tuple[str, bytes]]:
+    """Return the evidence of the whole command, by name: what the doctor found, and what stands beside the meter."""
+    found = [("doctor", json.dumps(diagnosis.to_json(), sort_keys=True).encode())]
+    qualified = qualify.load(arguments.home)
+    if qualified is not None and qualify.devices_of(qualified) == _devices(arguments):
+        found.append(("qualification", qualified))
+    given = ((WALL_CALIBRATION, arguments.wall_calibration), (GAIN_CALIBRATION, arguments.gain_calibration))
+    found += [(name, path.read_bytes()) for name, path in (*given, (SITE, arguments.site)) if path is not None]
+    return found
 
 
 class _PowerNow:

@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from protocol.errors import VerificationError
@@ -37,6 +37,7 @@ from protocol.methodology.energy import (
 from protocol.methodology.gated import GatedReading, combined
 from protocol.methodology.timeline import QueryRecord, expected_shape
 from protocol.methodology.trace import PowerTrace
+from protocol.methodology.wall import NodeReading
 from protocol.units import NS_PER_MS, NS_PER_S, decimal_string, millijoules, watt_hours
 
 STATISTIC = "mean-of-runs/1"
@@ -56,6 +57,7 @@ class RunFigures:
     """What one run's evidence gives, exact: `latencies_ns` per query, `samples` the points answered in the window.
 
     `accelerators` has the gated reading of each leased device, by its name in the record; nothing in the CPU class.
+    `node` is what a wall meter says of the whole machine, where there is one.
     """
 
     energy: EnergyAccount
@@ -63,6 +65,7 @@ class RunFigures:
     samples: int
     passes: int
     accelerators: Mapping[str, GatedReading] = field(default_factory=dict)
+    node: NodeReading | None = None
 
     @property
     def duration_ns(self) -> int:
@@ -89,12 +92,21 @@ class RunFigures:
             "cpuNs": _optional(self.energy.facts.cpu_ns),
             "blockIoBytes": _optional(self.energy.facts.block_io_bytes),
             "memoryPeakBytes": _optional(self.energy.facts.memory_peak_bytes),
-            **self._accelerators_json(),
+            **self._instruments_json(),
         }
 
-    def _accelerators_json(self) -> dict[str, object]:
-        found = {name: _gated_json(reading) for name, reading in self.accelerators.items()}
-        return {"accelerators": found} if found else {}
+    def _instruments_json(self) -> dict[str, object]:
+        found: dict[str, object] = {}
+        if self.accelerators:
+            found["accelerators"] = {name: _gated_json(reading) for name, reading in self.accelerators.items()}
+        if self.node is not None:
+            net = (
+                Unmeasured(reason="")
+                if self.node.idle_net is None
+                else replace(self.node.gross, joules=self.node.idle_net)
+            )
+            found["node"] = _reading_json(self.node.gross, net)
+        return found
 
     @property
     def rate(self) -> Fraction:
@@ -103,12 +115,17 @@ class RunFigures:
 
 
 def run_figures(
-    trace: PowerTrace, run: int, records: Sequence[QueryRecord], gated: Mapping[str, GatedReading] | None = None
+    trace: PowerTrace,
+    run: int,
+    records: Sequence[QueryRecord],
+    gated: Mapping[str, GatedReading] | None = None,
+    node: NodeReading | None = None,
 ) -> RunFigures:
     """Return the figures of run `run` from the session's trace and the run's timeline.
 
-    `gated` are the readings of the leased accelerators over this run, by device. Raises VerificationError
-    TIMELINE_OUTSIDE_WINDOW where a query lies outside the run's window, and what `energy.account` raises.
+    `gated` are the readings of the leased accelerators over this run, by device, `node` the wall meter's. Raises
+    VerificationError TIMELINE_OUTSIDE_WINDOW where a query lies outside the run's window, and what `energy.account`
+    raises.
     """
     window = trace.window(f"run-{run}")
     if not records or records[0].sent_ns < window.open_ns or records[-1].done_ns > window.close_ns:
@@ -127,6 +144,7 @@ def run_figures(
         samples=sum(record.samples for record in records),
         passes=records[-1].passno + 1,
         accelerators=gated or {},
+        node=node,
     )
 
 
@@ -159,10 +177,13 @@ def cell_figures(
         "energyKind": _one_of({run.energy.it_energy.kind for run in runs}),
         "energyScope": _one_of({"+".join(run.energy.scope) for run in runs}),
     }
-    figures |= _energy(runs, "itEnergy", lambda run: run.energy.it_energy)
-    figures |= _energy(runs, "itEnergyIdleNet", lambda run: run.energy.it_idle_net)
+    figures |= energy_figures("itEnergy", runs, [run.energy.it_energy for run in runs])
+    figures |= energy_figures("itEnergyIdleNet", runs, [run.energy.it_idle_net for run in runs])
     for name in first.channels:
-        figures |= _energy(runs, f"{name}Energy", lambda run, name=name: run.energy.channels[name])  # type: ignore[misc]
+        figures |= energy_figures(f"{name}Energy", runs, [run.energy.channels[name] for run in runs])
+    nodes = [run.node.gross for run in runs if run.node is not None]
+    if len(nodes) == len(runs):
+        figures |= energy_figures("nodeEnergy", runs, nodes)
     rates = [run.rate for run in runs]
     figures["queriesPerSecond"] = decimal_string(statistics.mean(rates), _RATE_PLACES)
     peaks = [run.energy.facts.memory_peak_bytes for run in runs]
@@ -252,9 +273,8 @@ def _gated_json(found: GatedReading) -> dict[str, object]:
     }
 
 
-def _energy(runs: Sequence[RunFigures], name: str, read: Callable[[RunFigures], Reading]) -> dict[str, str]:
+def energy_figures(name: str, runs: Sequence[RunFigures], readings: Sequence[Reading]) -> dict[str, str]:
     """Return mean, interval and coefficient of variation of one energy, or nothing where a run does not carry it."""
-    readings = [read(run) for run in runs]
     carried = [reading for reading in readings if isinstance(reading, Carried)]
     if len(carried) < len(readings):
         return {}

@@ -8,6 +8,7 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     unmeasured-energy           some cell has no headline, or runs of different kinds
     cached-answers              the runs or passes of a cell cost less and less, as answers that were kept do
     deferred-work               over 1 % of a run's energy came after its last answer
+    wall-range-changed          the wall meter changed its range inside a run
     tier-below-t3               the record was not witnessed by a quorum with parties outside the operator
     unofficial                  points or runs were shortened
     hardware-class-unrated      the machine is of no rated class

@@ -11,23 +11,30 @@ Where no accelerator was leased each run stands for itself. On accelerators, sim
    more than each later one and by more than the counter resolves at the passes' ends. Answers that are kept cost
    nothing the second time.
 5. `deferred-work`, a flag: over 1 % of a run's energy came after its last answer (`gated` rule 4). It was charged.
+
+With a wall meter beside it (`beside`) a session has channel `node` too, which is no part of IT energy: it is the whole
+machine. A node that costs less than its measured parts voids the session (WALL_DISAGREES). With a site profile it has
+the total by PUE (`site`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
 from protocol.errors import InvalidMeasurement, Unstable, WindowTooShort
 from protocol.methodology import statistics
-from protocol.methodology.energy import Curve
-from protocol.methodology.figures import RunFigures, cell_figures, run_figures
+from protocol.methodology.beside import NOTHING, Beside, gain_doubt, nodes
+from protocol.methodology.energy import Curve, Estimated, Reading, Unmeasured
+from protocol.methodology.figures import RunFigures, cell_figures, energy_figures, run_figures
 from protocol.methodology.gated import FLAG_DEFERRED, GatedReading, combined
 from protocol.methodology.gated_session import GatedSession, account_runs
+from protocol.methodology.site import SiteProfile, SiteTotal, node_total, total
 from protocol.methodology.timeline import QueryRecord
 from protocol.methodology.trace import GPU_ENERGY, PowerTrace, SourceKind, Window
+from protocol.methodology.wall import FLAG_RANGE, WALL_DISAGREES, NodeReading, disagreement
 from protocol.units import NS_PER_S
 
 MIN_WINDOW_NS: Final = 30 * NS_PER_S
@@ -38,16 +45,18 @@ MIN_PASSES: Final = 3  # fewer give no later passes to compare with one another
 
 CACHED_ANSWERS: Final = "cached-answers"
 DEFERRED_WORK: Final = "deferred-work"
-_FLAGS: Final = {FLAG_DEFERRED: DEFERRED_WORK, "TREND": CACHED_ANSWERS}
+WALL_RANGE: Final = "wall-range-changed"
+_FLAGS: Final = {FLAG_DEFERRED: DEFERRED_WORK, "TREND": CACHED_ANSWERS, FLAG_RANGE: WALL_RANGE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFigures:
-    """The figures of every run, what was noticed, and the joules above idle before the first run (accelerators)."""
+    """The figures of every run, what was noticed, an accelerator's joules above idle before the first run, the site."""
 
     runs: tuple[RunFigures, ...]
     flags: tuple[str, ...] = ()
     setup_joules: Fraction | None = None
+    site: SiteProfile | None = None
 
 
 def required_window_ns(update_ns: int) -> int:
@@ -56,15 +65,34 @@ def required_window_ns(update_ns: int) -> int:
 
 
 def session_figures(
-    trace: PowerTrace, timelines: Sequence[Sequence[QueryRecord]], calibration: Fraction | None = None
+    trace: PowerTrace, timelines: Sequence[Sequence[QueryRecord]], given: Beside = NOTHING
 ) -> SessionFigures:
     """Return the figures of a session from its meter's record and its runs' timelines, in the order of the runs.
 
-    Raises InvalidMeasurement with the code of the first broken rule, and what `run_figures` and `account_runs` raise.
+    `given` is what stands beside the record. Raises InvalidMeasurement with the code of the first broken rule, and what
+    `run_figures`, `account_runs` and `nodes` raise.
     """
+    calibration = gain_doubt(trace, given.gain)
+    wall = nodes(trace, given, len(timelines))
+    found = _figures(trace, timelines, calibration, wall)
+    flags = set(found.flags)
+    for run in found.runs:
+        if run.node is not None:
+            _check_parts(run, run.node)
+            flags |= {_FLAGS[flag] for flag in run.node.flags}
+    return replace(found, flags=tuple(sorted(flags)), site=given.site)
+
+
+def _figures(
+    trace: PowerTrace,
+    timelines: Sequence[Sequence[QueryRecord]],
+    calibration: Fraction | None,
+    wall: Sequence[NodeReading | None],
+) -> SessionFigures:
+    numbered = list(enumerate(timelines, start=1))
     if not trace.sources["gpu"].devices:
         return SessionFigures(
-            runs=tuple(run_figures(trace, number, records) for number, records in enumerate(timelines, start=1))
+            runs=tuple(run_figures(trace, number, records, node=wall[number - 1]) for number, records in numbered)
         )
     samples = [sum(record.samples for record in records) for records in timelines]
     found = account_runs(trace, len(timelines), calibration, samples)
@@ -76,8 +104,7 @@ def session_figures(
             hint="the session is void and repeated; `jouleseal doctor --qualify` looks at the device by itself",
         )
     runs = tuple(
-        run_figures(trace, number, records, gated)
-        for number, (records, gated) in enumerate(zip(timelines, found.runs, strict=True), start=1)
+        run_figures(trace, number, records, found.runs[number - 1], wall[number - 1]) for number, records in numbered
     )
     _check_length(runs)
     if trace.sources["gpu"].kind is SourceKind.NVML:
@@ -91,7 +118,40 @@ def session_figures(
 
 def published(found: SessionFigures) -> dict[str, str]:
     """Return the figures of a cell from its completed session, as they are signed."""
-    return cell_figures(found.runs, flags=found.flags, setup_joules=found.setup_joules)
+    figures = cell_figures(found.runs, flags=found.flags, setup_joules=found.setup_joules)
+    return figures if found.site is None else figures | _site_figures(found.runs, found.site)
+
+
+def _site_figures(runs: Sequence[RunFigures], site: SiteProfile) -> dict[str, str]:
+    """Return the totals by PUE. One that lacks a channel is called what it is, the sum over its scope."""
+    parts = [total(run.energy.channels, site) for run in runs]
+    figures = {"pue": site.pue_text}
+    name = "totalEnergy" if parts[0].complete else "scopedTotalEnergy"
+    figures |= energy_figures(name, runs, [_estimated(found) for found in parts])
+    figures[f"{name}Scope"] = "+".join(parts[0].scope)
+    figures[f"{name}Kind"] = parts[0].kind
+    whole = [node_total(run.node.gross, site) for run in runs if run.node is not None]
+    if len(whole) == len(runs):
+        figures |= energy_figures("nodeTotalEnergy", runs, [_estimated(found) for found in whole])
+        figures["nodeTotalEnergyKind"] = whole[0].kind
+    return figures
+
+
+def _estimated(found: SiteTotal) -> Reading:
+    if found.joules is None:
+        return Unmeasured(reason=found.reason)
+    return Estimated(joules=found.joules, model=f"pue-{found.pue}")
+
+
+def _check_parts(run: RunFigures, node: NodeReading) -> None:
+    words = disagreement(node.gross, run.energy.channels)
+    if words is not None:
+        raise InvalidMeasurement(
+            code=WALL_DISAGREES,
+            observed=words,
+            expected="a node that costs at least what its measured parts cost",
+            hint="one of the instruments is wrong; see what the wall meter is wired to",
+        )
 
 
 def _check_length(runs: Sequence[RunFigures]) -> None:

@@ -7,17 +7,21 @@ to make it an evil twin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 
 from protocol.attestation.predicates import SessionOutcome
+from protocol.methodology.beside import BESIDE, read_beside
 from protocol.methodology.figures import RunFigures
 from protocol.methodology.hardware import DeviceFacts
 from protocol.methodology.session_figures import SessionFigures, session_figures
 from protocol.methodology.timeline import QueryRecord, unpack
 from protocol.methodology.trace import parse_trace
 from protocol.submission import Cell
+from protocol.units import decimal_string
 from tests.standin.gates import Power
 from tests.standin.records import FAST, SLOW, Scene, cpu_sources, source, steady_world
 from tests.worlds.world import MS, Ran, S, Trust, World
@@ -26,6 +30,34 @@ UUID = "GPU-57a2d111-0000-4000-8000-000000000001"
 STAND_IN = "Jouleseal Stand-in 80GB"
 H100 = "NVIDIA H100 80GB HBM3"
 UPDATE = 100 * MS
+
+REALTIME = 1_700_000_000 * S  # what a scene's CLOCK_REALTIME is ahead of its CLOCK_MONOTONIC
+
+CERTIFICATE = {
+    "format": "jouleseal-wall-calibration/1",
+    "meter": {"make": "Virtual", "model": "VM-1", "serial": "0001"},
+    "certificate": {
+        "id": "C-17",
+        "issuer": "A laboratory",
+        "calibratedOn": "2020-01-31",
+        "validUntil": "2100-01-30",
+    },
+    "measures": "node-ac",
+    "reading": "mean",
+    "intervalSeconds": "0.1",
+    "gain": "1.0000",
+    "gainUncertainty": "0.0010",
+    "offsetWatts": "0.0",
+    "offsetUncertaintyWatts": "0.05",
+    "clockUncertaintySeconds": "0.001",
+}
+PROFILE = {
+    "format": "jouleseal-site/1",
+    "name": "A hall",
+    "pue": "1.25",
+    "source": "the hall's report of 2025",
+    "date": "2026-01-15",
+}
 
 _STATE = {
     "power_limit_mw": 700_000,
@@ -96,8 +128,31 @@ class AcceleratedWorld(World):
         return Power(corners)
 
     def figures_of_run(self, ran: Ran, number: int) -> RunFigures:
-        return session_figures(parse_trace(ran.trace), ran.timelines).runs[number - 1]
+        return session_figures(parse_trace(ran.trace), ran.timelines, read_beside(self.beside(ran))).runs[number - 1]
 
     def figures_of(self, outcome: SessionOutcome) -> SessionFigures:
         trace = parse_trace(self.evidence[outcome.trace_sha256])
-        return session_figures(trace, [unpack(self.evidence[run.timeline_sha256]) for run in outcome.runs])
+        named = {item.name: self.evidence[item.sha256] for item in outcome.byproducts if item.name in BESIDE}
+        timelines = [unpack(self.evidence[run.timeline_sha256]) for run in outcome.runs]
+        return session_figures(trace, timelines, read_beside(named))
+
+
+class WalledWorld(AcceleratedWorld):
+    """The same node, with a wall meter that reads `rest_w` beside the accelerator, and a site of PUE 1.25."""
+
+    rest_w = 200
+
+    def beside(self, ran: Ran) -> Mapping[str, bytes]:
+        """Return the wall meter's log with its calibration, and the site's profile."""
+        power = self.power_of(ran.scene, ran.timelines)
+        first, last = ran.scene.windows[0][1] - 5 * S, ran.scene.windows[-1][2] + 5 * S
+        rows = ["time,watts"]
+        for at in range(first - first % (S // 10), last, S // 10):
+            watts = self.rest_w + power.joules(at - S // 10, at) * 10
+            stamp = Fraction(REALTIME + ran.scene.origin + at, S)
+            rows.append(f"{decimal_string(stamp, 1)},{decimal_string(watts, 3)}")
+        return {
+            "wall-log": "\n".join(rows).encode() + b"\n",
+            "wall-calibration": json.dumps(CERTIFICATE).encode(),
+            "site": json.dumps(PROFILE).encode(),
+        }

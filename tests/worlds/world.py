@@ -406,6 +406,7 @@ class World:
             return facts
         timelines = [self.keep(pack(records)) for records in ran.timelines]
         byproducts = [Resource(name="launch-profile", sha256=self.keep(PROFILE), media_type="application/json")]
+        byproducts += [Resource(name=name, sha256=self.keep(data)) for name, data in self.beside(ran).items()]
         byproducts.append(Resource(name="meter-record", sha256=self.keep(ran.trace), media_type="application/x-ndjson"))
         return assemble.OutcomeFacts(
             **{
@@ -416,6 +417,10 @@ class World:
                 "byproducts": byproducts,
             }
         )
+
+    def beside(self, ran: Ran) -> Mapping[str, bytes]:
+        """Return what stands beside a session's meter record, by name: nothing."""
+        return {}
 
     def _trace(self, ran: Ran):
         return parse_trace(ran.trace)

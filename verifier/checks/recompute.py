@@ -1,8 +1,8 @@
 """Check 17: every figure on the recomputed list is what samples and timelines give, through the published method.
 
-Each run's figures are computed from the meter's record and the run's timeline, and compared whole with what the outcome
-says. Each cell's figures are computed from all of its runs, and compared whole with what the result says. Whole means
-that a figure too many or too few is false as well.
+Each run's figures are computed from the meter's record, what stands beside it, and the run's timeline, and compared
+whole with what the outcome says. Each cell's figures are computed from all of its runs, and compared whole with what
+the result says. Whole means that a figure too many or too few is false as well.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import cast
 
 from protocol.attestation.jcs import Json, dumps
 from protocol.errors import InvalidMeasurement, Unverifiable, VerificationError
+from protocol.methodology.beside import BESIDE, read_beside
 from protocol.methodology.session_figures import SessionFigures, published, session_figures
 from verifier.facts import Session, Story, Timelines, Traces
 from verifier.report import CellFigures
@@ -20,15 +21,17 @@ from verifier.walk import Established, Findings, counted, false
 Figures = dict[str, dict[str, CellFigures]]  # by campaign and cell
 
 
-def check(stories: Sequence[Story], traces: Traces, timelines: Timelines) -> Established[Figures]:
-    """Return the figures of every cell on their two lists."""
+def check(
+    stories: Sequence[Story], traces: Traces, timelines: Timelines, files: Mapping[str, bytes]
+) -> Established[Figures]:
+    """Return the figures of every cell on their two lists; `files` are the evidence by hexadecimal digest."""
     findings = Findings()
     figures: Figures = {}
     for story in stories:
         figures[story.campaign] = {}
         for session in story.completed:
             with findings.collecting():
-                found = _runs(session, traces, timelines, findings)
+                found = _runs(session, traces, timelines, files, findings)
                 figures[story.campaign][session.outcome.predicate.cell] = _cell(story, session, found, findings)
     findings.settle()
     cells = sum(len(each) for each in figures.values())
@@ -38,10 +41,13 @@ def check(stories: Sequence[Story], traces: Traces, timelines: Timelines) -> Est
     )
 
 
-def _runs(session: Session, traces: Traces, timelines: Timelines, findings: Findings) -> SessionFigures:
+def _runs(
+    session: Session, traces: Traces, timelines: Timelines, files: Mapping[str, bytes], findings: Findings
+) -> SessionFigures:
     outcome = session.outcome
+    named = {item.name: files[item.sha256] for item in outcome.predicate.byproducts if item.name in BESIDE}
     try:
-        found = session_figures(traces[outcome.statement_id], timelines[outcome.statement_id])
+        found = session_figures(traces[outcome.statement_id], timelines[outcome.statement_id], read_beside(named))
     except (VerificationError, InvalidMeasurement, Unverifiable) as error:
         observed = f"{session.name}: {error.observed}"
         raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
