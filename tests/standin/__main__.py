@@ -3,7 +3,7 @@
     python -m tests.standin [--tick-ms N] [--idle-w W] [--cpu-w W] [--set KEY=VALUE]... -- COMMAND...
 
 The command finds the device through the real NVML binding; nothing else on the machine does, and no sandbox. Needs gcc.
-Every Jouleseal sandbox and metered command of the machine is felt. Keys: at the head of tests/standin/nvml.c.
+What the command has Jouleseal launch or meter is felt. Keys: at the head of tests/standin/nvml.c.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ Every period it reads the CPU time that the groups have used, those that have en
 IDLE_MW, MW_PER_CPU: what the device takes at rest and for each busy CPU, in milliwatts.
 
 Beside it, RING.pids holds the processes of the groups: the device's compute processes. Groups are found by the names
-that `orchestrator.launch.layout` and `orchestrator.meter` give them, in the hierarchy that counts CPU time.
+that `orchestrator.launch.layout` and `orchestrator.meter` give them, in the hierarchy that counts CPU time. Only those
+of the daemon's own family count, the processes under its parent: others may work beside it on a device of their own.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.standin.ring import ENTRY
 
-PARENTS = ("jouleseal", "jouleseal.slice")  # under one of them every sandbox has its group, and it counts for all
+PARENTS = ("jouleseal", "jouleseal.slice")  # under one of them every sandbox has its group
 COMMANDS = "jouleseal-meter-"
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PAST_NS = 2_000_000_000  # the device has idled so long when it is first seen: its 1 s mean has a past
@@ -66,18 +67,57 @@ class Group:
         return int(first[1]) * 1_000 if first[0] == b"usage_usec" else int(first[0])
 
 
-class Activity:
-    """All groups of Jouleseal in one hierarchy: their CPU time together, and their processes."""
+class Family:
+    """The processes under one of them, and the sandboxes that they hold."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
+        self._pid = pid
+        self._proc = proc
+
+    def owns(self, name: str, pids: set[int]) -> bool:
+        """Whether a group is the family's: a metered command by its name, a sandbox by who holds its first process."""
+        members = set(self._members(self._pid))
+        if name.startswith(COMMANDS):
+            return int(name.removeprefix(COMMANDS).split("-")[0]) in members
+        return any(held in pids for member in members for held in self._held(member))
+
+    def _members(self, pid: int) -> Iterator[int]:
+        yield pid
+        for listed in self._proc.glob(f"{pid}/task/*/children"):
+            with contextlib.suppress(OSError):
+                for child in listed.read_text().split():
+                    yield from self._members(int(child))
+
+    def _held(self, pid: int) -> Iterator[int]:
+        """The processes of which this one has a pidfd: `orchestrator.launch.process` keeps one for each sandbox."""
+        for descriptor in self._proc.glob(f"{pid}/fdinfo/*"):
+            with contextlib.suppress(OSError):
+                for line in descriptor.read_text().splitlines():
+                    if line.startswith("Pid:"):
+                        yield int(line.split()[1])
+
+
+class Activity:
+    """The family's groups in one hierarchy: their CPU time together, and their processes."""
+
+    def __init__(self, root: Path, owns: Callable[[str, set[int]], bool]) -> None:
         self._root = root
-        self._groups: dict[tuple[str, int], Group] = {}
+        self._owns = owns
+        self._groups: dict[tuple[Path, int], Group] = {}
         self._ended_ns = 0
+        self.processes: list[int] = []
         self.scan(counted=False)
 
     def scan(self, *, counted: bool = True) -> None:
         """Look which groups there are; what a new one has used counts whole, but for those found at the beginning."""
-        found = {(folder.name, folder.stat().st_ino): folder for folder in self._folders()}
+        found: dict[tuple[Path, int], Path] = {}
+        pids: set[int] = set()
+        for folder in self._folders():
+            with contextlib.suppress(FileNotFoundError):
+                key, inside = (folder, folder.stat().st_ino), _processes(folder)
+                if key in self._groups or self._owns(folder.name, inside):
+                    found[key] = folder
+                    pids |= inside
         for key in set(self._groups) - set(found):
             group = self._groups.pop(key)
             group.used_ns()
@@ -85,30 +125,34 @@ class Activity:
         for key in set(found) - set(self._groups):
             with contextlib.suppress(FileNotFoundError):
                 self._groups[key] = Group(found[key], counted=counted)
+        self.processes = sorted(pids)
 
     def used_ns(self) -> int:
         return self._ended_ns + sum(group.used_ns() for group in self._groups.values())
 
-    def processes(self) -> list[int]:
-        found: set[int] = set()
-        for folder in self._folders():
-            for name in [str(folder), *_below(str(folder))]:
-                with contextlib.suppress(OSError):
-                    found.update(map(int, Path(name, "cgroup.procs").read_text().split()))
-        return sorted(found)
-
-    def _folders(self) -> list[Path]:
-        with os.scandir(self._root) as entries:
-            names = [entry.name for entry in entries if entry.name in PARENTS or entry.name.startswith(COMMANDS)]
-        return [self._root / name for name in names if (self._root / name / "cgroup.procs").exists()]
+    def _folders(self) -> Iterator[Path]:
+        for folder in _inside(self._root):
+            if folder.name in PARENTS:
+                yield from _inside(folder)
+            elif folder.name.startswith(COMMANDS):
+                yield folder
 
 
-def _below(folder: str) -> Iterator[str]:
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield entry.path
-                yield from _below(entry.path)
+def _inside(folder: Path) -> list[Path]:
+    """The groups directly in one; none where it has ended meanwhile."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _processes(folder: Path) -> set[int]:
+    """The processes of a group and of all below it."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        found.update(map(int, (folder / "cgroup.procs").read_text().split()))
+    return found.union(*map(_processes, _inside(folder)))
 
 
 class Ring:
@@ -136,7 +180,7 @@ class Ring:
         os.write(self._file, ENTRY.pack(now, self._last_uj))
 
     def list_processes(self) -> None:
-        found = self._activity.processes()
+        found = self._activity.processes
         if found != self._written:
             beside = self._pids.with_suffix(".new")
             beside.write_text("".join(f"{pid}\n" for pid in found))
@@ -166,7 +210,7 @@ def main() -> int:
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # a busy sandbox does not make the device's ticks late
     idle_mw, mw_per_cpu, period_ms = (int(word) for word in sys.argv[2:5])
-    activity = Activity(hierarchy())
+    activity = Activity(hierarchy(), Family(os.getppid()).owns)
     ring = Ring(Path(sys.argv[1]), activity, idle_mw, mw_per_cpu)
     print(ring.start_ns, flush=True)
     follow(ring, activity, period_ms * NS_PER_MS)

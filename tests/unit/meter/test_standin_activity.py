@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,13 +19,14 @@ from protocol.errors import AcceleratorUnavailable
 from protocol.methodology.trace import PowerTrace, parse_trace
 from protocol.units import NS_PER_MS, NS_PER_S
 from tests.standin import ring as ring_file
-from tests.standin.activity import Activity, Ring, hierarchy
+from tests.standin.activity import Activity, Family, Ring, hierarchy
 
 
 class PaperTree:
     """A hierarchy of control groups made of files, as version 1 or 2 has it."""
 
     def __init__(self, root: Path, version: int) -> None:
+        self.top = root
         self.root = root / "cpuacct" if version == 1 else root
         self.version = version
         self.root.mkdir(parents=True)
@@ -38,6 +43,9 @@ class PaperTree:
             (folder / "cpu.stat").write_text(f"usage_usec {cpu_ns // 1000}\nuser_usec 1\n")
         return folder
 
+    def activity(self, owns: Callable[[str, set[int]], bool] = lambda _name, _pids: True) -> Activity:
+        return Activity(hierarchy(self.top), owns)
+
     def end(self, folder: Path) -> None:
         for file in folder.iterdir():
             file.unlink()
@@ -49,12 +57,12 @@ def tree(tmp_path: Path, request: pytest.FixtureRequest) -> PaperTree:
     return PaperTree(tmp_path / "cgroup", request.param)
 
 
-def test_what_ended_groups_had_used_is_kept(tmp_path: Path, tree: PaperTree) -> None:
-    tree.use("jouleseal", 5 * NS_PER_S)
+def test_what_ended_groups_had_used_is_kept(tree: PaperTree) -> None:
+    tree.use("jouleseal/1-abc", 5 * NS_PER_S)
     tree.use("somebody-else", 77 * NS_PER_S)
-    activity = Activity(hierarchy(tmp_path / "cgroup"))
+    activity = tree.activity()
     assert activity.used_ns() == 0  # what was used before is not this device's
-    tree.use("jouleseal", 6 * NS_PER_S)
+    tree.use("jouleseal/1-abc", 6 * NS_PER_S)
     command = tree.use("jouleseal-meter-1-1", 0)
     activity.scan()
     tree.use("jouleseal-meter-1-1", 2 * NS_PER_S)
@@ -67,20 +75,44 @@ def test_what_ended_groups_had_used_is_kept(tmp_path: Path, tree: PaperTree) -> 
     assert activity.used_ns() == 4 * NS_PER_S
 
 
-def test_the_processes_are_those_of_every_group_below(tmp_path: Path, tree: PaperTree) -> None:
-    tree.use("jouleseal", 0)
+def test_the_processes_are_those_of_every_group_below(tree: PaperTree) -> None:
     tree.use("jouleseal/1-abc/c0ffee", 0, "77\n78\n")
     tree.use("jouleseal-meter-9", 0, "12\n")
     tree.use("jouleseal-of-somebody-else", 0, "99\n")
-    assert Activity(hierarchy(tmp_path / "cgroup")).processes() == [12, 77, 78]
+    assert tree.activity().processes == [12, 77, 78]
+
+
+def test_what_another_family_runs_is_not_felt(tree: PaperTree) -> None:
+    tree.use("jouleseal/1-abc", 0, "77\n")
+    tree.use("jouleseal/2-def", 0, "78\n")
+    activity = tree.activity(lambda _name, pids: 77 in pids)
+    tree.use("jouleseal/2-def", NS_PER_S, "78\n")
+    assert (activity.used_ns(), activity.processes) == (0, [77])
+    activity.scan()
+    assert activity.used_ns() == 0
+
+
+def test_a_family_owns_its_metered_commands_and_the_sandboxes_that_it_holds() -> None:
+    hold = "import os, sys; kept = os.pidfd_open(os.getpid()); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ours, theirs = Family(os.getpid()), Family(child.pid + 10_000_000)
+        assert ours.owns("1-abc", {child.pid, 1})
+        assert ours.owns(f"jouleseal-meter-{child.pid}-5", set())
+        assert not ours.owns("1-abc", {1})
+        assert not ours.owns("jouleseal-meter-1-5", set())
+        assert not theirs.owns("1-abc", {child.pid})
+        child.communicate()
 
 
 def test_the_ring_holds_idle_and_work(tmp_path: Path, tree: PaperTree) -> None:
-    tree.use("jouleseal", 0)
-    activity = Activity(hierarchy(tmp_path / "cgroup"))
+    tree.use("jouleseal/1-abc", 0)
+    activity = tree.activity()
     ring = Ring(tmp_path / "ring", activity, 70_000, 280_000)
-    tree.use("jouleseal", NS_PER_S, "5\n")
+    tree.use("jouleseal/1-abc", NS_PER_S, "5\n")
     ring.tick()
+    activity.scan()
     ring.list_processes()
     entries = ring_file.read(tmp_path / "ring")
     assert (tmp_path / "ring.pids").read_text() == "5\n"
@@ -89,8 +121,8 @@ def test_the_ring_holds_idle_and_work(tmp_path: Path, tree: PaperTree) -> None:
     assert past == (entries[1][0] - begin) * 70_000 // 10**6  # 70 W, in microjoules
     assert after == ((end - begin) * 70_000 + NS_PER_S * 280_000) // 10**6  # and a CPU second at 280 W
     assert ring_file.truth_joules(tmp_path / "ring", begin, end) == Fraction(after, 10**6)
-    middle = (begin + entries[1][0]) // 2
-    assert ring_file.truth_joules(tmp_path / "ring", begin, middle) == Fraction(past, 2 * 10**6)
+    early = ring_file.truth_joules(tmp_path / "ring", begin, begin + 1_000)
+    assert early == Fraction(past * 1_000, 10**6 * (entries[1][0] - begin))
     with pytest.raises(ValueError, match="says nothing"):
         ring_file.truth_joules(tmp_path / "ring", begin, end + 1)
 
