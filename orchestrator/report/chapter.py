@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 from orchestrator.report.markup import figure, table, tag, words
@@ -97,45 +99,41 @@ def _runs(outcome: SessionOutcome, drawn: Drawn | None) -> Iterator[str]:
     elif drawn is not None and drawn.error is not None:
         why = f"{drawn.error.code}, {clean(drawn.error.observed, 300)}"
         yield words("p", f"The evidence does not give the signed figures: {why}.", class_="bad")
-    names = (
-        "run",
-        "energy J",
-        "± J (k = 2)",
-        "net of idle J",
-        "window s",
-        "passes",
-        "queries/s",
-        "latency ms",
-        "p90 ms",
-    )
-    metrics = dict.fromkeys(run.quality.metric for run in outcome.runs if run.quality is not None)
-    head = (*names, *(clean(metric, 24) for metric in metrics))
+    columns = dict(_COLUMNS)
+    if any(field(run.figures, "node") is not None for run in outcome.runs):
+        columns["node J"] = lambda run: scaled(field(run.figures, "node", "mj"), MJ_PER_J)
+    for metric in dict.fromkeys(run.quality.metric for run in outcome.runs if run.quality is not None):
+        columns[clean(metric, 24)] = partial(_quality, metric)
     kinds = {str(field(run.figures, "itEnergy", "kind")) for run in outcome.runs}
     caption = f"The {len(outcome.runs)} runs; energy is {clean('/'.join(sorted(kinds)), 40)}, ± of what was read"
-    yield table(head, [_row(run, list(metrics)) for run in outcome.runs], caption=caption)
+    rows = [tuple(read(run) for read in columns.values()) for run in outcome.runs]
+    yield table(tuple(columns), rows, caption=caption)
 
 
-def _row(run: RunClaim, metrics: Sequence[str]) -> tuple[str, ...]:
-    figures = run.figures
-    quality = {} if run.quality is None else {run.quality.metric: short(run.quality.value)}
-    return (
-        str(run.run),
-        scaled(field(figures, "itEnergy", "mj"), MJ_PER_J),
-        scaled(_doubt(figures), MJ_PER_J, 3),
-        scaled(field(figures, "itEnergy", "idleNetMj"), MJ_PER_J),
-        scaled(field(figures, "durationNs"), NS_PER_S),
-        f"{run.passes:,}",
-        short(field(figures, "samplesPerSecond")),
-        scaled(field(figures, "latencyNs", "mean"), NS_PER_MS),
-        scaled(field(figures, "latencyNs", "p90"), NS_PER_MS),
-        *(quality.get(metric, DASH) for metric in metrics),
-    )
+def _quality(metric: str, run: RunClaim) -> str:
+    return short(run.quality.value) if run.quality is not None and run.quality.metric == metric else DASH
 
 
 def _doubt(figures: Json) -> Json:
     """Return the doubt of the sum, or of the accelerators where the sum has none because a model is part of it."""
     whole = field(figures, "itEnergy", "uncertaintyMj")
     return whole if whole is not None else field(figures, "energyMj", "gpu", "uncertaintyMj")
+
+
+# What the table says of a run: the column's name, and how it is read.
+_COLUMNS: Final[Mapping[str, Callable[[RunClaim], str]]] = MappingProxyType(
+    {
+        "run": lambda run: str(run.run),
+        "energy J": lambda run: scaled(field(run.figures, "itEnergy", "mj"), MJ_PER_J),
+        "± J (k = 2)": lambda run: scaled(_doubt(run.figures), MJ_PER_J, 3),
+        "net of idle J": lambda run: scaled(field(run.figures, "itEnergy", "idleNetMj"), MJ_PER_J),
+        "window s": lambda run: scaled(field(run.figures, "durationNs"), NS_PER_S),
+        "passes": lambda run: f"{run.passes:,}",
+        "queries/s": lambda run: short(field(run.figures, "samplesPerSecond")),
+        "latency ms": lambda run: scaled(field(run.figures, "latencyNs", "mean"), NS_PER_MS),
+        "p90 ms": lambda run: scaled(field(run.figures, "latencyNs", "p90"), NS_PER_MS),
+    }
+)
 
 
 def _json(value: object) -> Json:

@@ -8,7 +8,8 @@ Rules:
    the energy that `energy.read_channel` gives between two host readings, over the time between them.
 4. Readings closer than half a period are one stretch; a window's mark always parts two of them.
 5. Where nothing was read, or a counter fell, there is a gap: nothing is drawn across it.
-6. Above 1 MW nothing is power of one machine: such a record is refused (VerificationError RECORD_IMPLAUSIBLE).
+6. The node, where a wall meter stood beside it: the energy that its calibrated log gives between two rows.
+7. Above 1 MW nothing is power of one machine: such a record is refused (VerificationError RECORD_IMPLAUSIBLE).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from typing import Final
 from orchestrator.report.words import KINDS
 from protocol.errors import JoulesealError, VerificationError
 from protocol.methodology import trace as record
+from protocol.methodology.beside import Beside
 from protocol.methodology.energy import Carried, read_channel
 from protocol.methodology.gated import Series, Tick, ticks
 from protocol.methodology.host_models import CPU_MAX_WATTS, CPU_MIN_WATTS, CPU_MODEL
 from protocol.methodology.trace import PowerTrace, SourceKind, Table, Window
+from protocol.methodology.wall_log import Log, clock
 from protocol.units import NS_PER_S
 
 RESOLVED: Final = 5  # times the doubt about its two ends is how long a step is, at least
@@ -71,7 +74,7 @@ class Channel:
 def channels(trace: PowerTrace, start_ns: int, end_ns: int) -> tuple[Channel, ...]:
     """Return every channel that has readings between two instants, accelerators first.
 
-    Raises VerificationError RECORD_IMPLAUSIBLE by rule 6.
+    Raises VerificationError RECORD_IMPLAUSIBLE by rule 7.
     """
     if not 0 < end_ns - start_ns <= MAX_SPAN_NS:
         raise _implausible(f"{end_ns - start_ns} ns of record")
@@ -87,6 +90,31 @@ def channels(trace: PowerTrace, start_ns: int, end_ns: int) -> tuple[Channel, ..
             curve = _processor(trace, name, start_ns, end_ns)
             found.append(Channel(name=name, kind=KINDS[kind], device=None, curves=(curve,)))
     return tuple(channel for channel in found if any(curve.pieces for curve in channel.curves))
+
+
+def node(trace: PowerTrace, given: Beside, start_ns: int, end_ns: int) -> tuple[Channel, ...]:
+    """Return what a wall meter says of the whole machine, between its rows; nothing where there is none."""
+    if given.wall is None:
+        return ()
+    found, calibration = given.wall
+    try:
+        lines = clock(trace)
+        log = Log(found, calibration, lines)
+    except JoulesealError:
+        return ()
+    first = max(bisect_right(found.times, lines.realtime(start_ns)) - 1, 0)
+    pieces: list[list[Point]] = [[]]
+    for begin, stop in pairwise(found.times[first : bisect_left(found.times, lines.realtime(end_ns)) + 1]):
+        try:
+            power = log.energy(begin, stop).watts
+        except JoulesealError:
+            pieces.append([])
+            continue
+        level = watts(power.numerator, power.denominator)
+        pieces[-1] += [(lines.monotonic(begin), level), (lines.monotonic(stop), level)]
+    curve = Power(name="between rows", shape=Shape.STEPS, pieces=tuple(tuple(piece) for piece in pieces if piece))
+    kind = KINDS[SourceKind.SIMULATED if trace.sources["gpu"].kind is SourceKind.SIMULATED else SourceKind.NVML]
+    return (Channel(name="node, at the wall", kind=kind, device=None, curves=(curve,)),)
 
 
 def accelerator(trace: PowerTrace, device: str, start_ns: int, end_ns: int) -> tuple[Power, ...]:
@@ -250,8 +278,8 @@ def _accounted(trace: PowerTrace, name: str) -> Callable[[int, int], float | Non
 
 
 def watts(part: int, whole: int) -> float:
-    """Return a quotient in watts as the nearest float; raises VerificationError RECORD_IMPLAUSIBLE by rule 6."""
-    if part > MAX_WATTS * whole:
+    """Return a quotient in watts as the nearest float; raises VerificationError RECORD_IMPLAUSIBLE by rule 7."""
+    if abs(part) > MAX_WATTS * whole:
         raise _implausible(f"a power above {MAX_WATTS} W")
     return part / whole
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from orchestrator.report.curves import Channel, channels, counted
+from orchestrator.report.curves import Channel, channels, counted, node
 from orchestrator.report.picture import Edge, Panel, Picture, Role, Stretch
 from orchestrator.report.words import KINDS, clean, rounded, seconds
 from protocol.errors import JoulesealError
 from protocol.methodology.acceptance import SETTLED_FLOOR_MW, SETTLED_SHARE
+from protocol.methodology.beside import NOTHING, Beside
 from protocol.methodology.energy import Carried, Estimated, Reading
 from protocol.methodology.figures import RunFigures
 from protocol.methodology.gated import IDLE_BASE_NS, Bracket, Gate, GatedReading, Tick, gate
@@ -33,11 +34,15 @@ _RANK: Final = ("measured", "estimated", "simulated")  # the weakest kind names 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A session's record and what could be computed from it; `error` says why there are no figures."""
+    """A session's record with what stands beside it and what could be computed from both.
+
+    `error` says why there are no figures.
+    """
 
     trace: PowerTrace
     figures: SessionFigures | None
     error: JoulesealError | None
+    given: Beside = NOTHING
 
 
 def run_picture(drawn: Drawn, number: int, of: int) -> Picture | None:
@@ -50,7 +55,7 @@ def run_picture(drawn: Drawn, number: int, of: int) -> Picture | None:
     gated = _gate(trace, window, *around)
     start_ns, end_ns = frame(window, *around, gated)
     figures = None if drawn.figures is None or number > len(drawn.figures.runs) else drawn.figures.runs[number - 1]
-    found = channels(trace, start_ns, end_ns)
+    found = (*channels(trace, start_ns, end_ns), *node(trace, drawn.given, start_ns, end_ns))
     return Picture(
         title=f"Run {number} of {of}",
         kind=_weakest(trace) if figures is None else figures.energy.it_energy.kind,
@@ -72,6 +77,7 @@ def record_picture(drawn: Drawn, reason: str | None) -> Picture:
     trace = drawn.trace
     start_ns, end_ns = trace.fast.times[0], trace.fast.times[-1]
     attached = None if trace.attachment is None else trace.attachment.at_ns
+    found = (*channels(trace, start_ns, end_ns), *node(trace, drawn.given, start_ns, end_ns))
     runs = sum(window.name.startswith("run-") for window in trace.windows)
     lines = [f"{runs} windows of runs in {seconds(end_ns - start_ns)} of record"]
     if reason is not None:
@@ -90,7 +96,7 @@ def record_picture(drawn: Drawn, reason: str | None) -> Picture:
         zero_ns=start_ns if attached is None else attached,
         zero="the record's start" if attached is None else "the sandbox's start",
         stretches=tuple(_all_stretches(trace)),
-        panels=tuple(Panel(channel=channel) for channel in channels(trace, start_ns, end_ns)),
+        panels=tuple(Panel(channel=channel) for channel in found),
         notes=tuple(notes),
         events=_events(trace, start_ns, end_ns),
         void=reason is not None,
@@ -154,6 +160,8 @@ def _figures(figures: RunFigures | None, error: JoulesealError | None, window: W
     yield f"{total}{seconds(window.duration_ns)}, {figures.samples:,} queries in {_count(figures.passes, 'pass')}"
     for name in energy.scope:
         yield f"{name}: {energy_words(energy.channels[name])}"
+    if figures.node is not None:
+        yield f"node, beside the sum: {energy_words(figures.node.gross)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -14,9 +14,10 @@ from protocol.attestation.predicates import CampaignPlan, CampaignResult, Sessio
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
 from protocol.attestation.statement import parse_statement
 from protocol.errors import JoulesealError, UsageError, VerificationError
-from protocol.methodology.session_figures import SessionFigures, session_figures
+from protocol.methodology.beside import BESIDE, NOTHING, read_beside
+from protocol.methodology.session_figures import session_figures
 from protocol.methodology.timeline import unpack
-from protocol.methodology.trace import PowerTrace, parse_trace
+from protocol.methodology.trace import parse_trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +99,13 @@ def open_session(files: BundleFiles, outcome: SessionOutcome) -> Drawn:
         )
     if outcome.status != "completed" or not outcome.runs:
         return Drawn(trace=trace, figures=None, error=None)
+    given = NOTHING
     try:
-        return Drawn(trace=trace, figures=_figures(files, outcome, trace), error=None)
+        given = read_beside(_beside(files, outcome))
+        timelines = [unpack(files.evidence(run.timeline_sha256)) for run in outcome.runs]
+        return Drawn(trace=trace, figures=session_figures(trace, timelines, given), error=None, given=given)
     except JoulesealError as error:
-        return Drawn(trace=trace, figures=None, error=error)
+        return Drawn(trace=trace, figures=None, error=error, given=given)
 
 
 def _named(outcome: SessionOutcome) -> str:
@@ -115,5 +119,5 @@ def _named(outcome: SessionOutcome) -> str:
     return outcome.trace_sha256
 
 
-def _figures(files: BundleFiles, outcome: SessionOutcome, trace: PowerTrace) -> SessionFigures:
-    return session_figures(trace, [unpack(files.evidence(run.timeline_sha256)) for run in outcome.runs])
+def _beside(files: BundleFiles, outcome: SessionOutcome) -> dict[str, bytes]:
+    return {item.name: files.evidence(item.sha256) for item in outcome.byproducts if item.name in BESIDE}

@@ -13,7 +13,7 @@ from typing import Final
 
 from protocol.attestation.jcs import Json
 from protocol.methodology import flags
-from protocol.methodology.session_figures import CACHED_ANSWERS, DEFERRED_WORK
+from protocol.methodology.session_figures import CACHED_ANSWERS, DEFERRED_WORK, WALL_RANGE
 from protocol.methodology.trace import SourceKind
 from protocol.units import NS_PER_S, decimal_string, from_decimal
 
@@ -44,6 +44,7 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         flags.UNMEASURED_ENERGY: "Some cell has no energy to state, or runs whose energies are of different kinds.",
         CACHED_ANSWERS: "Runs or passes cost less and less, as they do where answers are kept and given again.",
         DEFERRED_WORK: "Over 1 % of a run's energy came after its last answer. It was charged to the run.",
+        WALL_RANGE: "The wall meter changed its range inside a run, where its calibration need not hold.",
         flags.TIER_BELOW_T3: "Nobody outside the operator's own organisation witnessed the record as it was written.",
         flags.UNOFFICIAL: "Points or runs were shortened, so this is no full measurement of the method.",
         flags.CLASS_UNRATED: "The machine is of no class that results are ranked in.",

@@ -20,7 +20,7 @@ from protocol.attestation.claims import Failure
 from protocol.attestation.digest import sha256_hex
 from protocol.errors import UsageError
 from protocol.methodology import flags, session_figures
-from tests.worlds.accelerated import STAND_IN, AcceleratedWorld
+from tests.worlds.accelerated import STAND_IN, AcceleratedWorld, WalledWorld
 from tests.worlds.world import World, cell
 
 HTML = "{http://www.w3.org/1999/xhtml}"
@@ -135,6 +135,18 @@ def test_the_kind_stands_beside_the_headline_and_every_flag_is_explained(acceler
 def test_the_device_is_named_on_the_page_and_in_its_pictures(accelerated: dict[str, str]):
     assert STAND_IN in text_of(page(accelerated))
     assert f"gpu0 {STAND_IN}, simulated" in accelerated["session-01-run-01.svg"]
+
+
+def test_a_wall_meter_is_drawn_and_its_energy_stands_beside_the_sum():
+    world = WalledWorld()
+    world.campaign([cell()])
+    files = report(world)
+    assert "the signed figures are the same" in text_of(page(files))
+    assert "node J" in text_of(page(files))
+    words = [found.text for found in ET.fromstring(files["session-01-run-01.svg"]).iter() if found.text]
+    assert "node, at the wall, simulated" in words
+    (said,) = [word for word in words if word.startswith("node, beside the sum: ")]
+    assert ", simulated, wall-meter-gated/1" in said
 
 
 def test_set_up_energy_is_in_the_picture_of_the_session(accelerated: dict[str, str]):
@@ -311,7 +323,7 @@ def test_campaigns_are_numbered_in_the_order_of_their_results():
 
 def test_every_flag_of_the_method_has_its_sentence():
     named = {value for name, value in vars(flags).items() if name.isupper() and isinstance(value, str)}
-    of_sessions = {session_figures.CACHED_ANSWERS, session_figures.DEFERRED_WORK}
+    of_sessions = {session_figures.CACHED_ANSWERS, session_figures.DEFERRED_WORK, session_figures.WALL_RANGE}
     assert (named - {flags.MEASURED}) | of_sessions == set(FLAGS)
     assert all(sentence.endswith(".") for sentence in FLAGS.values())
 
