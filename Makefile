@@ -14,6 +14,10 @@ NETLESS := $(SUDO) unshare -n --
 
 VENDORS := digits reviews
 
+# `make demo DEVICE=simulated` is one cell on a device of our own making, DEVICE=<UUID of an accelerator> on a real one.
+DEVICE  :=
+STANDIN := GPU-57a2d111-0000-4000-8000-000000000001
+
 .PHONY: help setup fmt check test test-all bench bench-peers demo demo-runner proto docs images engine lock clean
 
 help: ## Show what there is
@@ -69,6 +73,7 @@ docs: $(STAMP) ## Generate the pages that are made from the code
 	@$(PY) -m orchestrator.conformance.page
 	@$(PY) docs/generate.py
 
+ifeq ($(DEVICE),)
 demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (about five minutes)
 	@mkdir -p $(DEMO)
 	@test -e $(HOME_DIR)/trust/root.json || $(SUDO) .venv/bin/jouleseal init --home $(HOME_DIR)
@@ -78,6 +83,13 @@ demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (abo
 	@.venv/bin/jouleseal label $(DEMO)/bundle.tar --campaign 1 --out $(DEMO)/label.svg
 	@.venv/bin/jouleseal label $(DEMO)/bundle.tar --campaign 2 --out $(DEMO)/label-2.svg
 	@.venv/bin/jouleseal-verify $(DEMO)/bundle.tar --root $(DEMO)/root.json
+else ifeq ($(DEVICE),simulated)
+demo: $(STAMP) images
+	@$(SUDO) $(PY) -m tests.standin -- .ci/demo-device $(STANDIN) $(DEMO)/simulated
+else
+demo: $(STAMP) images
+	@$(SUDO) .ci/demo-device $(DEVICE) $(DEMO)/$(DEVICE)
+endif
 
 demo-runner: $(STAMP) images ## The same demo, from the image of Dockerfile.runner
 	@$(SUDO) .ci/demo-runner $(DEMO)/runner

@@ -64,7 +64,7 @@ class Recipe:
     stands_on: str
     wheels: tuple[str, ...] = ()
     shared: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[str, ...] = ("README.md", "submission.yaml")
+    left_out: tuple[str, ...] = ("README.md", "*.yaml")
 
     @property
     def tag(self) -> str:
