@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,12 +10,14 @@ from benchmarks.peers import table
 from benchmarks.peers.cases import TICKS_MS
 from benchmarks.peers.table import OURS, Row
 
+WIDTH: Final = 120
+
 HEAD: Final = """\
 # Our meter beside its peers
 
 Written by `make bench-peers` from one run; raw results lie in `build/peers/results.json`. Every tool measures the
 same scripted device at the same time, each in a process and an environment of its own, through its own copy of
-`pynvml`. The XX
+`pynvml`. The device is the stand-in library of `tests/standin`, whose energy is known exactly.
 
 The stand-in's counter moves every 100 or 20 ms. Its power reading is a mean over the last second that moves every 100
 ms, as NVML describes it since Ampere. Real boards have what no stand-in shows: idle that decays, a gain of some
@@ -26,8 +29,9 @@ DEFINITIONS: Final = """\
 
 - A window is what lies between the return of a tool's begin call and the call of its end; the truth is the exact
   integral of the scripted power over it. Errors are in percent of it: the mean over the windows with its sign, then
-  the worst. All tools are held to these instants. Ours also says which window it measured; held to its own marks, its
-  worst error of all windows is {marks}.
+  the worst. All tools are held to these instants. Ours also says which window it measured (its marks in monotonic
+  nanoseconds): held to these, its worst error of all windows is {marks}. The difference is what the host let its caller
+  wait between a mark and the return of the call; with idle around the work it costs next to nothing.
 - `pulse`: 70 W idle, 650 W exactly in the window, 70 W after. `ramp`: 100 to 650 W in the window. `sq N`: 600 and 100
   W by turns with a period of N ms in the window. 70 W around each. `constant`: 300 W for ever. Begin is called
   {lead:.0f} ms before the work, end when it is over. Phases are random, and lengths by up to 0.1 s.
@@ -37,7 +41,9 @@ DEFINITIONS: Final = """\
   `nvmlDeviceGetTotalEnergyConsumption` twice. 1 s polling: the mean of `nvmlDeviceGetPowerUsage` once a second times
   the duration, as `nvidia-smi -l 1` gives it.
 - Windows of a kind: {counts}. A window without a number counts against its tool, and is named in the table.
-- Windows of ours that were void: {voids}.
+- Windows of ours that were void: {voids}. Its stated doubt (k = 2, without the board's gain, which the stand-in does
+  not have) covered the truth between its marks in {covered} of {known} windows. {late} of all {every} windows of all
+  tools began after the work had begun, because the host was busy.
 """
 
 FAULTS: Final = """\
@@ -74,11 +80,16 @@ def render(result: dict[str, Any]) -> str:
     mine = [
         row for row in rows if row["tool"] == OURS and "truth_of_marks" in row and table.error_percent(row) is not None
     ]
+    covered, known = table.covered(mine)
     counts = ", ".join(f"{count} of {length} s" for length, count in result["counts"].items())
     told = DEFINITIONS.format(
         marks=f"{table.errors(mine, 'truth_of_marks').worst:.3f} %",
         lead=result["lead_ms"],
         counts=counts,
+        covered=covered,
+        known=known,
+        late=sum(row["late_begin"] for row in rows),
+        every=len(rows),
         voids=_voids(voids, len(chosen_ours(rows))),
     )
     parts = [HEAD, _environment(result), "## Does it hold", _claims(result), told]
@@ -91,12 +102,30 @@ def render(result: dict[str, Any]) -> str:
     parts += [FAULTS, table.faults(result["faults"], tools)]
     parts += [COSTS.format(windows=_lengths(result["costs"])), table.costs(result["costs"], tools)]
     parts += [REPEAT.format(minutes=result["minutes"], lanes=result["lanes"])]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return "\n\n".join(_wrapped(part.strip("\n")) for part in parts) + "\n"
 
 
 def chosen_ours(rows: Sequence[Row]) -> list[Row]:
     """Return our rows."""
     return table.chosen(rows, tool=OURS)
+
+
+def _wrapped(text: str) -> str:
+    """Return a text whose paragraphs and list items are filled to a page's width; tables and heads stay as they are."""
+    blocks: list[list[str]] = []
+    for line in text.splitlines():
+        continues = bool(blocks and line and blocks[-1][0]) and not line.startswith(("- ", "|", "#"))
+        if continues and not blocks[-1][0].startswith(("|", "#")):
+            blocks[-1].append(line.strip())
+        else:
+            blocks.append([line])
+    return "\n".join(_filled(" ".join(block)) for block in blocks)
+
+
+def _filled(line: str) -> str:
+    if line.startswith(("|", "#")):
+        return line
+    return textwrap.fill(line, WIDTH, subsequent_indent="  " if line.startswith("- ") else "")
 
 
 def _environment(result: dict[str, Any]) -> str:

@@ -21,8 +21,8 @@ from protocol.methodology.trace import PowerTrace, parse_trace
 from protocol.methodology.validity import validate
 
 UUID = "GPU-57a2d111-0000-4000-8000-000000000001"
-ARM_NS = 1_800_000_000  # before the opening: two hunts, a second apart
-MS = 1e6
+ARM_NS = 1_500_000_000  # before the opening: two hunts, a second apart, and what they may take
+US, MS = 1e3, 1e6
 
 
 class Ours(Tool):
@@ -105,8 +105,18 @@ def judged(trace: PowerTrace) -> dict[str, Any]:
         "joules": float(sum(reading.joules for reading in readings)),
         "uncertainty": float(doubt),
         "method": readings[0].method,
+        "edges_us": [
+            edge for reading in readings if reading.counter is not None for edge in _edges(reading.counter, gate)
+        ],
         "flags": [flag for reading in readings for flag in reading.flags],
     }
+
+
+def _edges(found: gated.Bracket, gate: gated.Gate) -> list[float]:
+    """Return what the figure stands on: each tick's half width and distance, and the idle slope's bound over both."""
+    before, after = gate.window.open_ns - found.start.at, found.end.at - gate.window.close_ns
+    bound = (before + after) * found.idle.bound / found.idle.watts if found.idle.watts else Fraction(0)
+    return [round(float(ns) / US, 1) for ns in (found.start.half, before, found.end.half, after, bound)]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def row(tool: str, percent: float | None, **facts: object) -> dict[str, object]:
         "ended_ns": 2 * 10**9 + 10**6,
         "cpu_ns": 4 * 10**6,
     }
-    return {**about, "tool": tool, "truth_of_marks": 1000.0, **said, **spans, **facts}
+    return {**about, "tool": tool, "truth_of_marks": 1000.0, "late_begin": False, **said, **spans, **facts}
 
 
 def everything(ours: float, others: float) -> list[dict[str, object]]:
@@ -86,6 +86,11 @@ def test_one_void_window_of_ours_breaks_every_claim_about_its_place() -> None:
     assert [what for what, held in holds(rows).items() if not held] == [
         "square waves inside a window: no worse than the best of the others at any period"
     ]
+
+
+def test_a_stated_doubt_is_held_to_the_truth_of_the_marks() -> None:
+    rows = [row("Jouleseal", 0.01, uncertainty=0.2), row("Jouleseal", -0.1, uncertainty=0.2), row("Jouleseal", None)]
+    assert table.covered(rows) == (1, 2)
 
 
 def test_what_a_tool_says_of_a_fault_is_said_in_its_own_words() -> None:
