@@ -187,7 +187,7 @@ def _accelerators(
         broken = acceptance.faults(trace, series, gate)
         if not broken:
             found[device] = gated.measure(series, gate, gains.get(trace.host.get(f"{device}.uuid", "")))
-            broken = acceptance.implausible(trace, found[device], gate.window)
+            broken = [*acceptance.implausible(trace, found[device], gate.window), *acceptance.cooling(found[device])]
         if broken:
             return _void(Reason(code=broken[0].code, observed=broken[0].observed))
     flags += [flag for reading in found.values() for flag in reading.flags]

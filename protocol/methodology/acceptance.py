@@ -5,7 +5,8 @@ foreign processes, changed settings). Here is what can be asked once a window ha
 is a `Fault` with a stable code; none of them is a number that was corrected.
 
 1. NOT_SETTLED: over the last 1.5 s before OPEN the 1 s mean stayed within 5 % (at least 2 W) of its own middle. A
-   window that opens while the device still cools down from something else is not of this work alone.
+   window that opens while the device still cools down from something else is not of this work alone. And idle after
+   the window is not below idle before it by more than that: a device that cools down slowly keeps within the band.
 2. COUNTER_FROZEN: from 2 s before OPEN to the end of the hold, the counter never stood still for more than 3 U, U being
    its update period at the edges (or the time between readings, where that is longer).
 3. POWER_STUCK: where the device says that it is busy, the 1 s mean was neither 0 nor the same to the milliwatt for 2 s.
@@ -16,7 +17,8 @@ is a `Fault` with a stable code; none of them is a number that was corrected.
    at every reading of the window and of the idle around it.
 6. TEMPERATURE_APART (over a cell's runs): the runs began within 3 C of each other; leakage current follows temperature.
 7. TREND (over a cell's runs, a flag and never a correction): the energy of the runs falls steadily, so that the last
-   third is under the first by more than 10 %: answers may have been kept from run to run.
+   third is under the first by more than 10 %; or the first run cost more than every other one, and over 10 % more than
+   they do in the mean. Answers may have been kept from run to run.
 8. WORK_ON_CPU: the accelerators took less than half their idle above idle, while the sandbox used more than half of its
    CPUs. A rated run on an accelerator works on it. (Both halves are this house's choice: an observed case is 20 W
    above 70 W of idle beside full processors.)
@@ -96,6 +98,18 @@ def implausible(trace: PowerTrace, reading: GatedReading, window: Window) -> lis
     return []
 
 
+def cooling(reading: GatedReading) -> list[Fault]:
+    """Return the fault of a device that was still coming to rest when the window opened."""
+    if reading.counter is None:
+        return []
+    before, after = reading.counter.idle, reading.counter.idle_after
+    band = max(SETTLED_SHARE * after.watts, Fraction(SETTLED_FLOOR_MW, 1_000))
+    if before.watts - after.watts > band + before.bound + after.bound:
+        words = f"{float(before.watts):.1f} W at rest before the window, {float(after.watts):.1f} W after it"
+        return [Fault(code="NOT_SETTLED", observed=f"{reading.device}: {words}")]
+    return []
+
+
 def start_temperatures(trace: PowerTrace, device: str, runs: Sequence[Window]) -> list[Fault]:
     """Return the fault of runs that did not begin equally warm."""
     found = [seen(trace, device, GPU_TEMPERATURE, run.open_ns, run.open_ns) for run in runs]
@@ -111,6 +125,10 @@ def trend(joules: Sequence[Fraction]) -> list[Fault]:
     third = len(joules) // 3
     if len(joules) < MIN_TREND_RUNS:
         return []
+    later = statistics.mean(joules[1:])
+    if joules[0] > max(joules[1:]) and later < joules[0] * (1 - TREND_SHARE):
+        words = f"run 1 cost {float(joules[0]):.1f} J, the others {float(later):.1f} J each"
+        return [Fault(code="TREND", observed=words)]
     first, last = statistics.mean(joules[:third]), statistics.mean(joules[-third:])
     if last < first * (1 - TREND_SHARE) and max(joules[-third:]) < min(joules[:third]):
         words = f"the last {third} runs cost {float(last):.1f} J each, the first {third} {float(first):.1f} J"

@@ -77,6 +77,7 @@ def _of_readings(
     for gated, run in zip(gates, runs, strict=True):
         for reading in run.values():
             faults += acceptance.implausible(trace, reading, gated.window)
+            faults += acceptance.cooling(reading)
         faults += acceptance.elsewhere(trace, list(run.values()), gated.window)
     for name, one in found.items():
         pairs = [(gated, run[name]) for gated, run in zip(gates, runs, strict=True)]

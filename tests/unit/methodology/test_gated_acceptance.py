@@ -80,6 +80,25 @@ def test_a_window_that_opens_while_the_device_cools_down_is_not_settled() -> Non
     assert "NOT_SETTLED" in codes(record(World(power=power, open_ns=OPEN, close_ns=CLOSE)))
 
 
+def test_a_device_that_cools_down_for_ten_seconds_is_not_settled_however_flat_it_looks() -> None:
+    excess = [
+        (t, 70_000 + int(50_000 * 0.9 ** ((t - OPEN) / SECOND))) for t in range(OPEN, CLOSE + 4 * SECOND, SECOND // 2)
+    ]
+    before = [(t, 70_000 + int(50_000 * 0.9 ** ((t - OPEN) / SECOND))) for t in range(2 * SECOND, OPEN, SECOND // 2)]
+    power = Power([*before, *((t, mw + 580_000 * (OPEN <= t < CLOSE)) for t, mw in excess)])
+    trace = record(World(power=power, open_ns=OPEN, close_ns=CLOSE, phase=13 * MS, dither=1))
+    assert codes(trace) == []  # within its band for 1.5 s
+    assert "NOT_SETTLED" in [fault.code for fault in account_runs(trace, 1).faults]
+
+
+def test_a_device_that_rests_higher_after_work_than_before_is_none_the_worse() -> None:
+    corners = [(0, 70_000), (OPEN, 70_000), (OPEN, 650_000), (CLOSE, 650_000), (CLOSE, 80_000)]
+    trace = record(World(power=Power(corners), open_ns=OPEN, close_ns=CLOSE, phase=13 * MS, dither=1))
+    found = account_runs(trace, 1)
+    assert found.faults == ()
+    assert found.flags == ("DEFERRED_WORK",)  # it is charged: nobody can tell it from work
+
+
 def test_a_counter_that_stands_still_in_the_work_is_frozen() -> None:
     still = int(WORK.energy(6 * SECOND) / 10**9) + 7_000_000
     device = World(
@@ -165,6 +184,9 @@ def test_answers_kept_from_run_to_run_show_as_a_trend() -> None:
     assert acceptance.trend(honest) == []
     assert [fault.code for fault in acceptance.trend(kept)] == ["TREND"]
     assert acceptance.trend(kept[:5]) == []  # too few to tell
+    step = [Fraction(115), *(Fraction(100 + i % 3) for i in range(9))]
+    assert [fault.code for fault in acceptance.trend(step)] == ["TREND"]
+    assert acceptance.trend([Fraction(105), *step[1:]]) == []
 
 
 def several(works: Sequence[int], between: int = 70_000, **state: Callable[[int], int]) -> PowerTrace:
