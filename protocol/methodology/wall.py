@@ -34,10 +34,10 @@ Rules
    the gain's doubt is of the net energy.
 6. Checked from the first mark to the last: WALL_CALIBRATION_EXPIRED, WALL_NOT_COVERING, WALL_GAP (over three intervals
    or 5 s without a row), WALL_INTERVAL (the median interval is not the document's within 10 %), WALL_NO_POWER (zero or
-   less: a node that runs draws power), COUNTER_RESET, WALL_STUCK (five rows or more, alike to the last digit, while an
-   accelerator's mean power moved by more than 10 W and twice the last digit, or half of the CPUs' capacity came or
-   went), WALL_INCONSISTENT (volts x amps x pf on the whole over 5 % from watts; without pf, watts over 5 % above volts
-   x amps). The 2, 5 and 10 % and the 10 W are this method's own choices.
+   less: a node that runs draws power), COUNTER_RESET, WALL_STUCK (rows alike to the last digit, while an accelerator's
+   mean power moved by more than 10 W and twice the last digit, or half of the CPUs' capacity came or went, an interval
+   and 2 u_c inside those rows), WALL_INCONSISTENT (volts x amps x pf on the whole over 5 % from watts; without pf,
+   watts over 5 % above volts x amps). The 2, 5 and 10 % and the 10 W are this method's own choices.
 7. Node energy is at least what its measured parts cost, within their doubts added, else WALL_DISAGREES.
 8. The node is Simulated where the record's accelerators are: nothing beside a stand-in device is of a real node.
 """

@@ -16,7 +16,6 @@ from protocol.units import NS_PER_MS, NS_PER_S
 MAX_GAP_INTERVALS: Final = 3
 MAX_WALL_GAP_NS: Final = 5 * NS_PER_S
 INTERVAL_SHARE: Final = Fraction(10, 100)
-STUCK_ROWS: Final = 5
 STUCK_GPU_MW: Final = 10_000
 STUCK_QUANTA: Final = 2
 STUCK_CPU_SHARE: Final = Fraction(1, 2)
@@ -115,7 +114,7 @@ def _moving(power: PowerTrace, rows: list[tuple[int, int]], margin: int, least_m
         if i < len(rows) and rows[i][1] == rows[since][1]:
             continue
         moved = _moved(power, rows[since][0] + margin, rows[i - 1][0] - margin, least_mw)
-        if moved and i - since >= STUCK_ROWS:
+        if moved:
             raise InvalidMeasurement(
                 code="WALL_STUCK",
                 observed=f"{i - since} rows of {float(rows[since][1] * NANO):g} W to the last digit, while {moved}",

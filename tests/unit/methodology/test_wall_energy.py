@@ -129,6 +129,24 @@ def test_the_terms_are_those_of_the_rule() -> None:
     assert (doubt.u_clock, doubt.u_sampling) == (0, 0)  # at constant power neither clock nor sampling can matter
 
 
+def test_the_last_digit_and_the_rate_make_the_doubt_of_constant_power() -> None:
+    doubt = read(WallMeter(power=constant(500_000), places=0), gated=False).energy.uncertainty
+    assert float(doubt.u_resolution) == pytest.approx(0.5 * 20 / 3**0.5, rel=1e-6)
+    both = (float(doubt.u_resolution) ** 2 + float(doubt.u_rate) ** 2) ** 0.5
+    assert float(doubt.standard(calibrated=False)) == pytest.approx(both, rel=1e-6)
+    counted = read(WallMeter(power=constant(500_000), columns=("wh",), places=3), gated=False).energy.uncertainty
+    assert float(counted.u_resolution) == pytest.approx(3.6 / 3**0.5, rel=1e-6)
+
+
+def test_idle_that_is_another_after_the_run_adds_to_the_doubt() -> None:
+    a, b = RUN
+    found = read(WallMeter(power=Power([(0, IDLE), (a, IDLE), (a, WORK), (b, WORK), (b, IDLE + 20_000)])))
+    slack = 2 * 2.02  # on each side two intervals and twice the clock's doubt
+    assert float(found.energy.uncertainty.u_idle) == pytest.approx(20 * slack / 2 / 3**0.5, rel=1e-3)
+    assert float(found.gross.joules) == pytest.approx(900 * 20, rel=1e-4)
+    assert float(read(WallMeter(power=works())).energy.uncertainty.u_idle) == 0
+
+
 def test_a_clock_that_is_off_costs_the_step_times_its_doubt() -> None:
     near, far = (
         read(WallMeter(power=works(), interval=S // 10), gated=False, intervalSeconds="0.1", clockUncertaintySeconds=u)
@@ -334,6 +352,9 @@ def test_a_log_that_repeats_its_last_reading_is_stuck_once_something_moves() -> 
     read(stuck, gpu_scene(lambda t: 70_000 if t < 12 * S else 79_000))
     follows = idle_work_idle(ORIGIN + 12 * S, END, IDLE, WORK)
     read(WallMeter(power=follows), moving)
+    # An accelerator's 1 s mean still rises when the node's flat rows have begun; that is no sign of a stuck meter.
+    lagging = gpu_scene(lambda t: 70_000 + min(max(t - 12 * S, 0), S) * 20_000 // S)
+    read(WallMeter(power=follows, interval=S // 10), lagging, intervalSeconds="0.1")
     briefly = WallMeter(power=works(), shown=lambda at, w: Fraction(500) if at < ORIGIN + 9 * S else w + at // S % 7)
     read(briefly, moving)
 

@@ -16,6 +16,7 @@ from wall_meter import ORIGIN, WallMeter, calibration
 
 from protocol.errors import InvalidMeasurement, TraceGap, VerificationError
 from protocol.methodology.gain_document import conclude, parse_gain
+from protocol.methodology.wall_calibration import WallCalibration
 from protocol.methodology.wall_gain import Efficiency, Gain, Level, gain, levels
 
 WINDOWS = (("idle-0", S, 9 * S), ("run-1", 9 * S + 1, 49 * S), ("idle-1", 49 * S + 1, 58 * S))
@@ -62,6 +63,9 @@ def test_a_counter_that_is_right_has_a_gain_of_one_and_a_smaller_doubt() -> None
     assert float(right.gain) == pytest.approx(1, abs=1e-3)
     assert right.relative < Fraction(5, 100) / Fraction(174, 100)
     assert [level.name for level in right.levels] == ["idle-0", "run-1", "idle-1"]
+    reach = 1_020_000_000  # an interval and twice the clock's doubt, of each end that has a neighbour
+    spans = [close - begin - edges * reach for (_, begin, close), edges in zip(WINDOWS, (1, 2, 1), strict=True)]
+    assert [level.node.duration_ns for level in right.levels] == spans
 
 
 @settings(max_examples=15, deadline=None)
@@ -120,12 +124,12 @@ def test_processors_that_work_beside_the_board_widen_the_doubt() -> None:
 
 
 def test_the_nodes_own_counters_of_its_processors_are_taken_out() -> None:
-    zone = {"column": "rapl.package-0_uj", "range": 2**32}
+    zone = {"column": "rapl.package-0_uj", "range": 2**31}
 
     def counted(world: dict) -> dict:
         return {
             **world,
-            zone["column"]: lambda t: (30 * t // 1000 + 58 * min(max(t - 9 * S, 0), 40 * S) // 1000) % 2**32,
+            zone["column"]: lambda t: (30 * t // 1000 + 58 * min(max(t - 9 * S, 0), 40 * S) // 1000) % 2**31,
         }
 
     sources = {**cpu_sources(), "gpu": source("nvml", devices=["gpu0"]), "cpu": source("rapl", counters=[zone])}
@@ -162,12 +166,12 @@ def test_a_device_without_a_counter_has_no_gain() -> None:
 # The document
 
 
-def concluded() -> bytes:
+def concluded(wall: WallCalibration | None = None) -> bytes:
     return conclude(
         found(Fraction(99, 100)),
         device="GPU-1",
         measured_on=date(2023, 11, 14),
-        wall=calibration(),
+        wall=wall or calibration(),
         log="a" * 64,
         chains=("b" * 64,),
         psu=TIGHT,
@@ -184,6 +188,11 @@ def test_the_document_comes_back_as_it_was() -> None:
     for day in (date(2023, 11, 13), date(2024, 1, 31)):
         with pytest.raises(InvalidMeasurement, match="GAIN_CALIBRATION_EXPIRED"):
             found.check_valid(day)
+
+
+def test_no_calibration_holds_for_longer_than_a_year() -> None:
+    certificate = {"id": "C", "issuer": "L", "calibratedOn": "2023-01-31", "validUntil": "2033-01-30"}
+    assert parse_gain(concluded(calibration(certificate=certificate))).valid_until == date(2024, 11, 13)
 
 
 @pytest.mark.parametrize(
