@@ -81,11 +81,13 @@ def test_a_window_that_opens_while_the_device_cools_down_is_not_settled() -> Non
 
 
 def test_a_device_that_cools_down_for_ten_seconds_is_not_settled_however_flat_it_looks() -> None:
-    excess = [
-        (t, 70_000 + int(50_000 * 0.9 ** ((t - OPEN) / SECOND))) for t in range(OPEN, CLOSE + 4 * SECOND, SECOND // 2)
-    ]
-    before = [(t, 70_000 + int(50_000 * 0.9 ** ((t - OPEN) / SECOND))) for t in range(2 * SECOND, OPEN, SECOND // 2)]
-    power = Power([*before, *((t, mw + 580_000 * (OPEN <= t < CLOSE)) for t, mw in excess)])
+    def warm(t: int) -> int:
+        return 70_000 + int(80_000 * 0.9 ** ((t - OPEN) / SECOND))
+
+    def fall(start: int, end: int, work: int = 0) -> list[tuple[int, int]]:
+        return [(t, warm(t) + work) for t in range(start, end + 1, SECOND // 2)]
+
+    power = Power([*fall(2 * SECOND, OPEN), *fall(OPEN, CLOSE, 580_000), *fall(CLOSE, CLOSE + 4 * SECOND)])
     trace = record(World(power=power, open_ns=OPEN, close_ns=CLOSE, phase=13 * MS, dither=1))
     assert codes(trace) == []  # within its band for 1.5 s
     assert "NOT_SETTLED" in [fault.code for fault in account_runs(trace, 1).faults]
