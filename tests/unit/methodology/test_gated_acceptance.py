@@ -82,7 +82,7 @@ def test_a_window_that_opens_while_the_device_cools_down_is_not_settled() -> Non
 
 def test_a_device_that_cools_down_for_ten_seconds_is_not_settled_however_flat_it_looks() -> None:
     def warm(t: int) -> int:
-        return 70_000 + int(80_000 * 0.9 ** ((t - OPEN) / SECOND))
+        return 70_000 + int(30_000 * 0.9 ** ((t - OPEN) / SECOND))
 
     def fall(start: int, end: int, work: int = 0) -> list[tuple[int, int]]:
         return [(t, warm(t) + work) for t in range(start, end + 1, SECOND // 2)]
