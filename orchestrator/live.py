@@ -33,7 +33,8 @@ _LABEL_WIDTH = 13  # of the table's first column, its gap included
 class Status:
     """Where the campaign stands; written by the pipeline, read by the view.
 
-    `total` is the number of queries of the run under way; how many of them are done is in the view's `progress`.
+    `total` is the number of queries of a pass of the run under way, which is repeated for at least `least_s` seconds; how
+    many queries are done is in the view's `progress`.
     """
 
     campaign: str = ""
@@ -45,6 +46,7 @@ class Status:
     runs: int = 0
     total: int = 0
     run_started: float = 0.0
+    least_s: float = 0.0
     started: float = 0.0
     last_run_s: float = 0.0
 
@@ -87,9 +89,9 @@ class View:
         self.status.run_started, self.progress.done = 0.0, 0
         self.stage(f"run {run} of {runs}: {queries} queries, then an idle baseline")
 
-    def window_opens(self) -> None:
+    def window_opens(self, least_s: float = 0.0) -> None:
         """Say that the metered window is open; nothing is printed, so that nothing is disturbed."""
-        self.status.run_started = time.monotonic()
+        self.status.run_started, self.status.least_s = time.monotonic(), least_s
 
     def run_ended(self, seconds: float) -> None:
         """Say how long a run took with its idle baseline."""
@@ -159,9 +161,10 @@ class LiveView(View):
         table.add_row("campaign", Text(status.campaign))
         table.add_row("session", Text(f"{status.session} of {status.sessions}   {status.cell}"))
         table.add_row("stage", Text(status.stage))
-        table.add_row("run", Text(f"{status.run} of {status.runs}   {done:,} of {status.total:,} queries"))
+        table.add_row("run", Text(f"{status.run} of {status.runs}   {_queries(status, done)}"))
         room = max(self._console.width - _LABEL_WIDTH, 1)
-        table.add_row("", ProgressBar(total=max(status.total, 1), completed=done, width=min(_BAR_WIDTH, room)))
+        whole, part = (status.least_s, elapsed) if status.least_s else (max(status.total, 1), done)
+        table.add_row("", ProgressBar(total=whole, completed=min(part, whole), width=min(_BAR_WIDTH, room)))
         rate = f"{done / elapsed:,.0f} queries/s" if elapsed and done else "-"
         table.add_row("rate", Text(rate))
         table.add_row("power now", Text(now.words + ("   window open" if now.in_run else "")))
@@ -178,6 +181,12 @@ def view_for(watts: Callable[[], PowerNow], progress: Counter, *, quiet: bool) -
             yield view
     else:
         yield PlainView(sys.stderr, progress)
+
+
+def _queries(status: Status, done: int) -> str:
+    if not status.least_s:
+        return f"{done:,} of {status.total:,} queries"
+    return f"{done:,} queries, pass {done // max(status.total, 1) + 1}, for {status.least_s:g} s at least"
 
 
 def _time_left(status: Status) -> str:

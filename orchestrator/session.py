@@ -55,6 +55,7 @@ from protocol.methodology.tasks import REGISTRY, TaskSpec
 from protocol.methodology.timeline import QueryRecord
 from protocol.samples import Point
 from protocol.submission import Cell, SealedImage
+from protocol.units import NS_PER_S
 
 _BROKEN = frozenset({"STREAM_BROKEN", "STREAM_ENDED"})
 _ENDING_S = 2.0  # a server's connections end before the server does, and that before its container
@@ -293,7 +294,7 @@ class _Conversation:
             gating.arm(sampler)
             least_ns = required_window_ns(sampler.update_ns) if sampler.devices else 0
             sampler.open_window(f"run-{run}")
-            view.window_opens()
+            view.window_opens(least_ns / NS_PER_S)
             passed = drive(least_ns)
             closed_ns = sampler.close_window()
             gating.idle(sampler, run, closed_ns)

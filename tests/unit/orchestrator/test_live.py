@@ -135,3 +135,11 @@ def test_a_reading_keeps_its_kind_and_its_window():
     )
     assert not _shown(reading("idle-3", **channels)).in_run
     assert _shown(reading(None)) == PowerNow()
+
+
+def test_a_run_that_repeats_its_points_shows_its_pass_and_its_time():
+    seen = view([now(300.0, in_run=True)], width=100)
+    seen.run_begins(1, 3, 2)
+    seen.window_opens(30.0)
+    seen.progress.done = 5
+    assert "5 queries, pass 3, for 30 s at least" in shown(seen._table(), width=100)
