@@ -33,8 +33,8 @@ _LABEL_WIDTH = 13  # of the table's first column, its gap included
 class Status:
     """Where the campaign stands; written by the pipeline, read by the view.
 
-    `total` is the number of queries of a pass of the run under way, which is repeated for at least `least_s` seconds; how
-    many queries are done is in the view's `progress`.
+    `total` is the number of queries of a pass of the run under way, which is repeated for at least `least_s` seconds;
+    how many queries are done is in the view's `progress`.
     """
 
     campaign: str = ""
