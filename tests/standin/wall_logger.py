@@ -40,11 +40,13 @@ class WallLogger:
         self.ends_ns: int | None = None
         self.text = "time,watts\n"
         self._left = threading.Event()
+        self._first = threading.Event()
         self._thread = threading.Thread(target=self._write)
         path.write_text(self.text)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._first.wait()  # a logger is started first: its rows reach to before the first mark
         return self
 
     def __exit__(
@@ -82,3 +84,4 @@ class WallLogger:
                 if not self.held and (self.ends_ns is None or after < self.ends_ns):
                     file.write(self.text.removeprefix("time,watts\n"))
                     self.text = ""
+                self._first.set()

@@ -49,7 +49,6 @@ def resting(device: Device) -> Device:
 @pytest.fixture
 def logger(tmp_path: Path) -> Iterator[WallLogger]:
     with WallLogger(tmp_path / "wall.csv") as found:
-        time.sleep(0.3)
         yield found
 
 
@@ -179,7 +178,6 @@ def test_another_boards_or_an_old_calibration_is_refused_at_once(
 
 def test_a_logger_that_flushes_late_is_waited_for(desk: Desk, tmp_path: Path) -> None:
     with WallLogger(tmp_path / "wall.csv", held=True) as late:
-        time.sleep(0.3)
         timer = threading.Timer(3.0, late.flush)
         timer.start()
         status, found = desk.run("meter", *desk.wall(), "--", "true")
