@@ -21,11 +21,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from orchestrator import doctor, live, pipeline, session
+from orchestrator import doctor, live, pipeline
 from orchestrator.cli import main
 from orchestrator.commands import run
 from orchestrator.launch import cgroups
 from orchestrator.launch.engine import DockerEngine
+from orchestrator.meter import gating
 from tests.engine.rig import IDLE_NS
 
 
@@ -85,7 +86,7 @@ def read_once() -> None:
 
 
 def prepare(story: dict[str, Any]) -> None:
-    session.IDLE_WINDOW_NS = IDLE_NS
+    gating.IDLE_WINDOW_NS = IDLE_NS
     read_once()
     run._fit = lambda *_: doctor.Diagnosis(findings=(), facts=None, profile_sha256=None)
     if "after_s" in story:

@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import pytest
 
-import orchestrator.session
+import orchestrator.meter.gating
 from orchestrator.books import Books
 from orchestrator.commands.run import BUNDLE_NAME, ROOT_NAME
 from orchestrator.drive import datasets
@@ -295,7 +295,7 @@ def rig(
     engine: DockerEngine, hostile: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Rig]:
     """A rig with a fresh domain and short idle windows; the engine and the hostile images are there, or it fails."""
-    monkeypatch.setattr(orchestrator.session, "IDLE_WINDOW_NS", IDLE_NS)
+    monkeypatch.setattr(orchestrator.meter.gating, "IDLE_WINDOW_NS", IDLE_NS)
     made = Rig.new(tmp_path)
     yield made
     reap(made.rig_id)
