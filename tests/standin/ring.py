@@ -7,7 +7,7 @@ two native 64-bit integers. Between two entries the power is level; that is a de
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -35,3 +35,19 @@ def truth_joules(ring: Path, open_ns: int, close_ns: int) -> Fraction:
     """Return what the device truly took between two instants of CLOCK_MONOTONIC."""
     entries = read(ring)
     return (energy(entries, close_ns) - energy(entries, open_ns)) / MICRO
+
+
+def truth_bounds(ring: Path, open_ns: int, close_ns: int, idle_mw: int, slack_ns: int = 0) -> tuple[Fraction, Fraction]:
+    """Return the least and the most joules that may be charged to two instants: idle throughout, and the work above it.
+
+    The file does not say when between two entries the work was done: the entries just inside the instants and those
+    just outside bound it. With slack, what is above idle up to so long before and after may be charged too, or not.
+    """
+    entries = read(ring)
+    energy(entries, open_ns - slack_ns), energy(entries, close_ns + slack_ns)
+    work = [Fraction(microjoules, MICRO) - Fraction(idle_mw * t, 10**12) for t, microjoules in entries]
+    times = [t for t, _ in entries]
+    before = work[bisect_right(times, open_ns - slack_ns) - 1 : bisect_left(times, open_ns) + 1]
+    after = work[bisect_right(times, close_ns) - 1 : bisect_left(times, close_ns + slack_ns) + 1]
+    idle = Fraction(idle_mw * (close_ns - open_ns), 10**12)
+    return idle + min(after) - max(before), idle + max(after) - min(before)

@@ -131,6 +131,17 @@ def write_ring(path: Path, entries: list[tuple[int, int]]) -> None:
     path.write_bytes(b"".join(ring_file.ENTRY.pack(*entry) for entry in entries))
 
 
+def test_what_work_between_two_entries_may_have_been_is_bounded(tmp_path: Path) -> None:
+    # Idle at 100 W; 4 J of work between 10 and 20 ms, 8 J to 30 ms, 2 J to 40 ms. The window is from 15 to 35 ms.
+    ms, joule = NS_PER_MS, 10**6
+    work = [0, 0, 4, 12, 14, 14]
+    write_ring(tmp_path / "ring", [(n * 10 * ms, (n + done) * joule) for n, done in enumerate(work)])
+    assert ring_file.truth_joules(tmp_path / "ring", 15 * ms, 35 * ms) == 2 + 2 + 8 + 1
+    assert ring_file.truth_bounds(tmp_path / "ring", 15 * ms, 35 * ms, 100_000) == (2 + 8, 2 + 4 + 8 + 2)
+    assert ring_file.truth_bounds(tmp_path / "ring", 20 * ms, 30 * ms, 100_000) == (1 + 8, 1 + 8)
+    assert ring_file.truth_bounds(tmp_path / "ring", 20 * ms, 30 * ms, 100_000, 10 * ms) == (1 + 8, 1 + 4 + 8 + 2)
+
+
 def sampled(path: Path, config: SamplerConfig) -> PowerTrace:
     with Sampler.start(path, config) as sampler:
         sampler.open_window("run-1")
