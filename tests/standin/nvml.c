@@ -91,6 +91,9 @@ static int enter(const void *device) {
 #define GET_TEXT(function, ...) \
     int function(void *device, char *out, unsigned int size) { ENTER(device); snprintf(out, size, __VA_ARGS__); return SUCCESS; }
 
+/* What a device does not have; the arguments that follow the device are never looked at. */
+#define ABSENT(function) int function(void *device) { ENTER(device); return NOT_SUPPORTED; }
+
 static const char *or_else(const char *found, const char *otherwise) { return found ? found : otherwise; }
 
 static void uuid_of(int index, char *out, size_t size) { snprintf(out, size, "GPU-57a2d111-0000-4000-8000-%012d", index + 1); }
@@ -162,6 +165,14 @@ GET(nvmlDeviceGetPowerManagementDefaultLimit, unsigned int, number("default_limi
 GET(nvmlDeviceGetPowerManagementMode, unsigned int, 1)
 GET(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, number("reasons", 0))
 GET(nvmlDeviceGetCurrentClocksThrottleReasons, unsigned long long, number("reasons", 0))
+
+ABSENT(nvmlDeviceGetFanSpeed)
+ABSENT(nvmlDeviceGetEncoderUtilization)
+ABSENT(nvmlDeviceGetDecoderUtilization)
+ABSENT(nvmlDeviceGetPcieThroughput)
+ABSENT(nvmlDeviceGetTotalEccErrors)
+ABSENT(nvmlDeviceGetProcessUtilization)
+ABSENT(nvmlDeviceGetDriverModel)
 
 int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) { ENTER(device); *major = 9; *minor = 0; return SUCCESS; }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -75,3 +76,59 @@ def test_it_ends_with_its_daemon_however_it_ends(tmp_path: Path, sent: signal.Si
         time.sleep(0.02)
     if sent is signal.SIGKILL:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+
+
+ANSWERS = """
+import json, pynvml
+pynvml.nvmlInit()
+handle = pynvml.nvmlDeviceGetHandleByUUID(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(1)))
+found = {"count": pynvml.nvmlDeviceGetCount(), "driver": pynvml.nvmlSystemGetDriverVersion()}
+found["cuda"] = pynvml.nvmlSystemGetCudaDriverVersion()
+bus = pynvml.nvmlDeviceGetPciInfo(handle).busId
+found["by bus"] = pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByPciBusId(bus))
+for name in ("Index", "MinorNumber", "Name", "Serial", "Architecture", "CudaComputeCapability", "PersistenceMode",
+             "EnforcedPowerLimit", "PowerManagementLimit", "PowerManagementDefaultLimit",
+             "PowerManagementLimitConstraints", "PowerUsage", "ComputeRunningProcesses", "GraphicsRunningProcesses"):
+    found[name] = getattr(pynvml, f"nvmlDeviceGet{name}")(handle)
+found["memory"] = [pynvml.nvmlDeviceGetMemoryInfo(handle, version).total for version in (None, pynvml.nvmlMemory_v2)]
+for wanted in ("FanSpeed", "MigMode"):
+    try:
+        getattr(pynvml, f"nvmlDeviceGet{wanted}")(handle)
+    except pynvml.NVMLError_NotSupported:
+        found[wanted] = None
+scoped = pynvml.nvmlDeviceGetFieldValues(handle, [(185, 0), (185, 2), 1])
+found["fields"] = [value.nvmlReturn for value in scoped]
+print(json.dumps(found))
+"""
+
+
+def test_meters_of_every_make_get_the_answers_they_ask_for(tmp_path: Path) -> None:
+    given = ("--devices", 2, "--idle-w", 90, "--set", "name=NVIDIA H100 80GB HBM3", "--set", "device 1 driver=x")
+    words = command(*given, "--set", "dither_mw=0", "--set", "limit_mw=350000", "--", sys.executable, "-c", ANSWERS)
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("PowerUsage") == pytest.approx(90_000, abs=1)
+    assert found == {
+        "count": 2,
+        "driver": "stand-in",
+        "cuda": 12040,
+        "by bus": 1,
+        "Index": 1,
+        "MinorNumber": 1,
+        "Name": "NVIDIA H100 80GB HBM3",
+        "Serial": "57a2d1110002",
+        "Architecture": 9,
+        "CudaComputeCapability": [9, 0],
+        "PersistenceMode": 1,
+        "EnforcedPowerLimit": 350_000,
+        "PowerManagementLimit": 350_000,
+        "PowerManagementDefaultLimit": 700_000,
+        "PowerManagementLimitConstraints": [200_000, 700_000],
+        "ComputeRunningProcesses": [],
+        "GraphicsRunningProcesses": [],
+        "memory": [81_559 << 20] * 2,
+        "FanSpeed": None,
+        "MigMode": None,
+        "fields": [0, 3, 3],
+    }
