@@ -93,8 +93,8 @@ class Watched(PlainView):
         super().stage(text)
         self._reached(text)
 
-    def window_opens(self) -> None:
-        super().window_opens()
+    def window_opens(self, least_s: float = 0.0) -> None:
+        super().window_opens(least_s)
         self._reached("window")
 
     def run_ended(self, seconds: float) -> None:
