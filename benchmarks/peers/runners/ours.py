@@ -97,7 +97,7 @@ def judged(trace: PowerTrace) -> dict[str, Any]:
         broken += acceptance.faults(trace, series, gate)
         if not broken:
             readings.append(gated.measure(series, gate))
-            broken += acceptance.implausible(trace, readings[-1], gate.window)
+            broken += [*acceptance.implausible(trace, readings[-1], gate.window), *acceptance.cooling(readings[-1])]
     if broken:
         return {"joules": None, "void": broken[0].code, "words": broken[0].observed}
     doubt = sum((reading.uncertainty.expanded(gain=False) for reading in readings), Fraction(0))
