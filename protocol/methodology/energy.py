@@ -161,11 +161,12 @@ class EnergyAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceleratorReading:
-    """What a gated window says of the gpu channel: gross joules, the same net of idle, its doubt and its method."""
+    """What a gated window says of the gpu channel: gross joules and the same net of idle, each with its doubt."""
 
     joules: Fraction
-    idle_net: Fraction
     uncertainty: Fraction
+    idle_net: Fraction
+    idle_net_uncertainty: Fraction
     method: str
 
 
@@ -192,9 +193,9 @@ def account(
     }
     if gated is not None:
         kind = Simulated if trace.sources["gpu"].kind is record.SourceKind.SIMULATED else Measured
-        doubt, method = gated.uncertainty, gated.method
-        gross = {"gpu": kind(joules=gated.joules, uncertainty=doubt, method=method), **gross}
-        net = {"gpu": kind(joules=gated.idle_net, uncertainty=doubt, method=method), **net}
+        method = gated.method
+        gross = {"gpu": kind(joules=gated.joules, uncertainty=gated.uncertainty, method=method), **gross}
+        net = {"gpu": kind(joules=gated.idle_net, uncertainty=gated.idle_net_uncertainty, method=method), **net}
     scope = tuple(name for name, reading in gross.items() if isinstance(reading, Carried))
     return EnergyAccount(
         window=window,

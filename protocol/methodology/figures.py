@@ -254,6 +254,9 @@ def _together(gated: Mapping[str, GatedReading]) -> AcceleratorReading:
         joules=joules,
         idle_net=sum((found.idle_net for found in gated.values()), Fraction(0)),
         uncertainty=doubt,
+        idle_net_uncertainty=statistics.square_root(
+            sum((found.idle_net_doubt**2 for found in gated.values()), Fraction(0))
+        ),
         method="+".join(dict.fromkeys(found.method for found in gated.values())),
     )
 

@@ -158,12 +158,17 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatedReading:
-    """One device's window: gross joules with deferred work charged, net of idle, its doubt, its channels and flags."""
+    """One device's window: gross joules with deferred work charged, net of idle, its doubt, its channels and flags.
+
+    `idle_net_doubt` is the expanded uncertainty (k = 2) of `idle_net`: that of the gross joules, the gain's part of
+    what is left, and the idle slope's bound over the whole window, rectangular.
+    """
 
     device: str
     method: str
     joules: Fraction
     idle_net: Fraction
+    idle_net_doubt: Fraction
     idle_watts: Fraction
     deferred: Fraction
     uncertainty: Uncertainty
@@ -226,11 +231,20 @@ def measure(found: Series, gated: Gate, calibration: Fraction | None = None) -> 
     if counter is not None and mean is not None:
         _agree(found.name, joules, mean.joules, doubt)
     deferred = Fraction(0) if counter is None else counter.deferred
+    idle_net = joules - energy(idle, gated.window.duration_ns)
+    slope_bound = Fraction(0) if counter is None else energy(counter.idle.bound, gated.window.duration_ns)
     return GatedReading(
         device=found.name,
         method=METHOD_GATED_MEAN if counter is None else METHOD_GATED,
         joules=joules,
-        idle_net=joules - energy(idle, gated.window.duration_ns),
+        idle_net=idle_net,
+        idle_net_doubt=COVERAGE_FACTOR
+        * statistics.square_root(
+            doubt.u_edge**2
+            + (doubt.u_channels or Fraction(0)) ** 2
+            + slope_bound**2 * _THIRD
+            + u_gain(abs(idle_net), calibration) ** 2
+        ),
         idle_watts=idle,
         deferred=deferred,
         uncertainty=doubt,

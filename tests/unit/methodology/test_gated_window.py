@@ -146,7 +146,7 @@ def test_a_ramp_inside_the_window_is_right() -> None:
 def test_a_window_of_idle_alone_costs_idle_and_nothing_net() -> None:
     found = of(world(constant(IDLE)))
     assert float(found.joules) == pytest.approx(140, rel=1e-3)
-    assert abs(found.idle_net) <= found.uncertainty.expanded(gain=False)
+    assert abs(found.idle_net) <= found.idle_net_doubt
 
 
 # Cheats

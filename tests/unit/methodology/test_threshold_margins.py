@@ -95,6 +95,7 @@ def elsewhere(above_w: float, share: float) -> bool:
         method="",
         joules=net + IDLE_W * 30,
         idle_net=net,
+        idle_net_doubt=Fraction(0),
         idle_watts=Fraction(IDLE_W),
         deferred=Fraction(0),
         uncertainty=Uncertainty(u_gain=Fraction(0), u_edge=Fraction(0), u_channels=None),
