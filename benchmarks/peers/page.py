@@ -42,8 +42,9 @@ DEFINITIONS: Final = """\
   the duration, as `nvidia-smi -l 1` gives it.
 - Windows of a kind: {counts}. A window without a number counts against its tool, and is named in the table.
 - Windows of ours that were void: {voids}. Its stated doubt (k = 2, without the board's gain, which the stand-in does
-  not have) covered the truth between its marks in {covered} of {known} windows. {late} of all {every} windows of all
-  tools began after the work had begun, because the host was busy.
+  not have) covered the truth between its marks in {covered} of {known} windows.
+- Set aside for all tools, whatever they said: {spoilt} windows in which the host was so busy that one of the tools
+  began only after the work had begun.
 """
 
 FAULTS: Final = """\
@@ -74,7 +75,7 @@ every version. `python -m benchmarks.peers --quick` takes few windows. {lanes} d
 
 def render(result: dict[str, Any]) -> str:
     """Return the page of a run's result."""
-    rows: list[Row] = result["rows"]
+    rows, spoilt = table.fair(result["rows"])
     tools, shapes, lengths = result["tools"], result["shapes"], result["lengths"]
     voids = [row for row in rows if row["tool"] == OURS and table.error_percent(row) is None]
     mine = [
@@ -88,8 +89,7 @@ def render(result: dict[str, Any]) -> str:
         counts=counts,
         covered=covered,
         known=known,
-        late=sum(row["late_begin"] for row in rows),
-        every=len(rows),
+        spoilt=len(spoilt),
         voids=_voids(voids, len(chosen_ours(rows))),
     )
     parts = [HEAD, _environment(result), "## Does it hold", _claims(result), told]
