@@ -276,6 +276,7 @@ class _Conversation:
             gating.idle(sampler, 0)
             for run in range(1, cell.runs + 1):
                 self.record.runs.append(self._run(sampler, endpoint, run))
+            self.bench.view.stage("unloading the model")
             endpoint.unload(deadlines.unload_s)
 
     def _warm_up(self, endpoint: Endpoint) -> None:

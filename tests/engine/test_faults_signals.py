@@ -64,7 +64,7 @@ def stop(process: subprocess.Popen, number: signal.Signals, moment: Callable[[st
 def stop_while_recording(rig: Rig, process: subprocess.Popen, number: signal.Signals) -> int:
     """Send a signal as soon as the meter's record has been taken in, when nothing but writing is left of a session."""
     with process:
-        next(line for line in process.stderr if "last idle" in line)
+        next(line for line in process.stderr if "unloading" in line)
         deadline = time.monotonic() + PATIENCE_S
         while list((rig.home / "work").glob("*.trace")):
             assert time.monotonic() < deadline
@@ -122,7 +122,7 @@ def test_ctrl_c_before_and_during_a_run_is_logged_and_continued(rig, slow):
 
 def test_sigterm_while_idle_is_logged_and_while_recording_waits_for_the_statement(rig, hostile):
     submission = rig.submission(hostile["honest"], scenarios=BOTH)
-    assert stop(rig.command(submission), signal.SIGTERM, lambda line: "last idle" in line, 0.1) == EXIT_INTERRUPTED
+    assert stop(rig.command(submission), signal.SIGTERM, lambda line: "idle baseline" in line, 0.1) == EXIT_INTERRUPTED
     assert_interrupted(rig, 1)
     assert stop_while_recording(rig, rig.command(submission), signal.SIGTERM) == EXIT_INTERRUPTED
     assert rig.told().aborts == [("INTERRUPTED", "measurement"), None]

@@ -125,7 +125,7 @@ def test_what_an_image_brings_with_it_is_switched_off(rig, hostile, name):
         seen["environment"] = (root / "environ").read_bytes().split(b"\0")
         seen["checked"] = (root / "root/tmp/checked").exists()
 
-    told = rig.run(rig.submission(hostile[name]), hooks={"last idle": look})
+    told = rig.run(rig.submission(hostile[name]), hooks={"unloading": look})
     assert_completed(rig, told)
     assert [mount["Type"] for mount in seen["Mounts"]] == ["volume"]
     assert ("/var/hoard" in seen["HostConfig"]["Tmpfs"]) == (name == "volume")
@@ -146,7 +146,7 @@ def test_a_flood_of_output_goes_nowhere(rig, hostile):
         seen["logs"] = [path.name for path in folder.rglob("*log*")]
         seen["told"] = subprocess.run(["docker", "logs", container], capture_output=True, check=False).stdout
 
-    told = rig.run(rig.submission(hostile["floods"]), hooks={"last idle": look})
+    told = rig.run(rig.submission(hostile["floods"]), hooks={"unloading": look})
     assert_completed(rig, told)
     assert seen["HostConfig"]["LogConfig"]["Type"] == "none"
     assert (seen["LogPath"], seen["logs"], seen["told"]) == ("", [], b"")
