@@ -35,6 +35,10 @@ MODES = (
     "link",
     "fork-bomb",
     "vendor-status",
+    "works-on",
+    "keeps-answers",
+    "rehearses",
+    "works-elsewhere",
 )
 # What is wrong with the image itself.
 SHAPES = {

@@ -1,5 +1,8 @@
 """A vendor's server that goes wrong in one way, named by the environment's HOSTILE; honest in everything else.
 
+Four modes are no fault but a cheat, and compute where it should not count: after the last answer, once for all passes,
+between two runs, on the processors beside an accelerator.
+
 What goes wrong in the middle of a run goes wrong after the warm-up and HOSTILE_AFTER measured queries. It speaks the
 wire's messages over bare gRPC, because the wire's own server would not let it misbehave.
 """
@@ -28,9 +31,15 @@ LINK_TARGET = os.environ.get("HOSTILE_LINK", "/var/run/docker.sock")
 LABELS = {pb.TASK_TEXT_CLASSIFICATION: "positive", pb.TASK_IMAGE_CLASSIFICATION: "0"}
 HUGE = 200 * 1024 * 1024
 FOR_EVER = 10**6  # seconds
+WORKS_ON_S = 1.5  # shorter than the meter's hold of 2 s, so that all of it is seen there
+RESTS_S, REHEARSES_S = 2.8, 1.0  # it waits until the hold is over
+FIRST_S = 0.04  # what an answer costs that is not kept yet
+EACH_S = 0.004
 
 task = pb.TASK_TEXT_CLASSIFICATION
 asked = 0
+answered_at = 0.0
+kept: set[bytes] = set()
 
 
 def describe(_request: pb.DescribeRequest, _context: grpc.ServicerContext) -> pb.DescribeResponse:
@@ -79,6 +88,36 @@ def twisted(response: pb.InferResponse) -> bytes | None:
     return response.SerializeToString()
 
 
+def compute(seconds: float) -> None:
+    """Use one processor for so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        sum(range(200))
+
+
+def work_for(request: pb.InferRequest) -> None:
+    """Compute before an answer as much as the mode's own story asks for."""
+    if MODE == "keeps-answers":
+        new = [sample.SerializeToString() for sample in request.samples]
+        compute(FIRST_S * sum(sample not in kept for sample in new))
+        kept.update(new)
+    elif MODE in {"works-on", "rehearses", "works-elsewhere"}:
+        compute(EACH_S)
+
+
+def work_between() -> None:
+    """Compute while nobody asks: right after an answer, or once in every long pause."""
+    rehearsed = 0.0
+    while True:
+        quiet = time.monotonic() - answered_at
+        if answered_at and MODE == "works-on" and quiet < WORKS_ON_S:
+            compute(0.005)
+        elif answered_at and MODE == "rehearses" and quiet > RESTS_S and rehearsed != answered_at:
+            rehearsed = answered_at
+            compute(REHEARSES_S)
+        time.sleep(0.001)
+
+
 def fork_without_end() -> None:
     """Fork for ever; the children only wait."""
     while True:
@@ -108,14 +147,16 @@ def harm() -> None:
 
 def infer(requests: Iterator[pb.InferRequest], _context: grpc.ServicerContext) -> Iterator[bytes]:
     """Answer queries honestly until it is time."""
-    global asked  # noqa: PLW0603 - one process serves one session
+    global asked, answered_at  # noqa: PLW0603 - one process serves one session
     for request in requests:
         asked += 1
+        work_for(request)
         response = honest(request)
         answer = None
         if asked > WARM_UP_QUERIES + AFTER:
             harm()
             answer = twisted(response)
+        answered_at = time.monotonic()
         yield response.SerializeToString() if answer is None else answer
 
 
@@ -168,6 +209,8 @@ def main() -> None:
     if MODE == "link":
         SOCKET.symlink_to(LINK_TARGET)
         time.sleep(FOR_EVER)
+    if MODE in {"works-on", "rehearses"}:
+        threading.Thread(target=work_between, daemon=True).start()
     if MODE == "floods":
         threading.Thread(target=flood, daemon=True).start()
     serve()
