@@ -103,17 +103,23 @@ class Qualification:
 
 
 def look(devices: Sequence[str], folder: Path, config: SamplerConfig | None = None) -> tuple[Finding, ...]:
-    """Read the devices for a second or so, and judge what they say of themselves; the record is left in `folder`."""
+    """Read the devices for a second or so, and judge what they say of themselves; the records are left in `folder`.
+
+    What is found bad is looked at once more: a driver may list a process for a moment after it has ended.
+    """
+    configured = replace(config or SamplerConfig(), devices=tuple(devices))
     try:
-        with Sampler.start(
-            folder / "look.ndjson", replace(config or SamplerConfig(), devices=tuple(devices))
-        ) as sampler:
-            time.sleep(LOOK_S)
-            sampler.stop()
+        found = _stated(_looked(folder / "look.ndjson", configured))
+        return found if fit(found) else _stated(_looked(folder / "look-again.ndjson", configured))
     except RigError as error:
         return (_refused(error),)
-    trace = parse_trace((folder / "look.ndjson").read_bytes())
-    return _stated(trace)
+
+
+def _looked(record: Path, config: SamplerConfig) -> PowerTrace:
+    with Sampler.start(record, config) as sampler:
+        time.sleep(LOOK_S)
+        sampler.stop()
+    return parse_trace(record.read_bytes())
 
 
 def qualify(devices: Sequence[str], folder: Path, plan: Plan | None = None) -> Qualification:
