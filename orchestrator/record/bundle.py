@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from protocol.attestation.bundle import (
     root_path,
     write_tar,
 )
+from protocol.attestation.keys import PublicKey
 from protocol.attestation.predicates import read_predicate
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
 from protocol.attestation.statement import parse_statement
+from protocol.attestation.verify_txt import verify_text
 from protocol.errors import RecordUnsound, VerificationError
 from protocol.tlog.entry import open_checkpoint
+from protocol.tlog.leaf import parse_leaf
 from protocol.tlog.merkle import Tree, leaf_hash
 from protocol.tlog.tiles import ENTRIES, TILE_WIDTH, encode_entries, tile_bytes, tiles_of
 
@@ -46,11 +49,9 @@ def export(home: Path, first_index: int, last_index: int, evidence: EvidenceStor
     """
     domain = open_domain(home)
     try:
-        files = {
-            **_trust(domain),
-            **_log(domain, first_index, last_index),
-            **_statements(domain, first_index, last_index, evidence),
-        }
+        log = _log(domain, first_index, last_index)
+        statements = _statements(domain, first_index, last_index, evidence)
+        files = {**_trust(domain), **log, **statements, VERIFY_PATH: verify_text(_speaker(domain, statements))}
         write_atomic(out_path, write_tar(files))
     except VerificationError as error:
         raise _unfit("UNFIT_BUNDLE", str(error), "a bundle that our own verifier reads") from error
@@ -58,12 +59,23 @@ def export(home: Path, first_index: int, last_index: int, evidence: EvidenceStor
 
 
 def _trust(domain: Domain) -> dict[str, bytes]:
+    oldest = domain.root.version - len(domain.trust.roots) + 1
     return {
-        root_path(domain.root.version): domain.root_bytes,
+        **{root_path(version): data for version, data in enumerate(domain.trust.roots, oldest)},
         KEYRING_PATH: domain.keyring_bytes,
         POLICY_PATH: domain.policy_bytes,
-        VERIFY_PATH: domain.verify_txt,
     }
+
+
+def _speaker(domain: Domain, files: Mapping[str, bytes]) -> PublicKey:
+    """Return the one key that signed the statements of a range; what former keys signed is published on its own."""
+    statements = [parse_sigstore_bundle(data) for path, data in files.items() if path.startswith("statements/")]
+    keys = {parse_leaf(statement.entry.body).key for statement in statements}
+    if len(keys) > 1:
+        raise _unfit(
+            "UNFIT_BUNDLE", f"a range that {len(keys)} keys of the runner signed", "one key in the whole range"
+        )
+    return keys.pop() if keys else domain.runner.key
 
 
 def _log(domain: Domain, first: int, last: int) -> dict[str, bytes]:

@@ -5,6 +5,8 @@ The rules:
 2. It is prepared in a folder beside its place and moved in when it is whole; what an interruption left is finished.
 3. Every key is a 0600 file of its own. The root is 1-of-1 here and the witness is the operator's own, so results of
    this domain are signed and locally logged (tier T1) and no more; the same files grow into more.
+4. A runner's key is followed by others (`keys/runner-<key id>.pem`). The one in force is the one that the keyring says:
+   enrolled, not revoked, and the last to begin. A key file that no keyring names yet is passed over.
 """
 
 from __future__ import annotations
@@ -16,18 +18,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator.record.keys import FileSigner, create_key, load_key
+from orchestrator.record.keys import FileSigner, Unlock, create_key, load_key, no_passphrase
 from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
+from orchestrator.record.trust import TRUST, Trust, finish_replacing, read_trust
 from protocol.attestation.digest import sha256_hex
-from protocol.attestation.keyring import EnrolledKey, Keyring, Role, Scope, open_keyring, sign_keyring
-from protocol.attestation.moment import format_moment
-from protocol.attestation.root import ROLES, Root, build_root, parse_root
+from protocol.attestation.keyring import EnrolledKey, Keyring, Role, Scope, sign_keyring
+from protocol.attestation.moment import format_moment, parse_moment
+from protocol.attestation.root import ROLES, Root, build_root
 from protocol.attestation.statement import PREDICATE_NAMES
 from protocol.attestation.verify_txt import verify_text
 from protocol.errors import RecordUnsound, UsageError, VerificationError
 from protocol.tlog.cosignature import WitnessKey
 from protocol.tlog.note import LogKey
-from protocol.tlog.policy import Policy, build_policy, parse_policy
+from protocol.tlog.policy import Policy, build_policy
 
 RUNNER_DAYS = 90  # a runner's key is short-lived: its machine runs other people's images
 KEYRING_DAYS = 365
@@ -44,20 +47,45 @@ _KEY_NAMES = ("root", "runner", "log", "witness")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """An opened domain: its folder, its trust files as bytes and parsed, and its signers."""
+    """An opened domain: its folder, its trust, and its signers; `runner` is the runner's key in force."""
 
     home: Path
-    root_bytes: bytes
-    keyring_bytes: bytes
-    policy_bytes: bytes
-    root: Root
-    keyring: Keyring
-    policy: Policy
+    trust: Trust
     runner: EnrolledKey
     runner_signer: FileSigner
     log_signer: FileSigner
     witness_key: WitnessKey
     witness_signer: FileSigner
+
+    @property
+    def root_bytes(self) -> bytes:
+        """The bytes of the newest root."""
+        return self.trust.roots[-1]
+
+    @property
+    def keyring_bytes(self) -> bytes:
+        """The bytes of the keyring's file."""
+        return self.trust.keyring_bytes
+
+    @property
+    def policy_bytes(self) -> bytes:
+        """The bytes of the policy's file."""
+        return self.trust.policy_bytes
+
+    @property
+    def root(self) -> Root:
+        """The newest root."""
+        return self.trust.root
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring."""
+        return self.trust.keyring
+
+    @property
+    def policy(self) -> Policy:
+        """The policy: log, witnesses and quorum."""
+        return self.trust.policy
 
     @property
     def verify_txt(self) -> bytes:
@@ -73,10 +101,17 @@ class Domain:
 
 
 def create(
-    home: Path, runner_name: str, devices: Sequence[str], *, now: datetime, organisation: str = LOCAL_ORGANISATION
+    home: Path,
+    runner_name: str,
+    devices: Sequence[str],
+    *,
+    now: datetime,
+    organisation: str = LOCAL_ORGANISATION,
+    root_passphrase: bytes | None = None,
 ) -> Domain:
     """Make a domain for one runner and its devices (their UUIDs) and return it opened.
 
+    The root's key is encrypted if a passphrase is given; the keys that sign unattended are not.
     UsageError BAD_NAME for a name that is not lower-case letters, digits and hyphens; DOMAIN_EXISTS where one is.
     """
     if _NAME.fullmatch(runner_name) is None or not runner_name.startswith("runner-"):
@@ -99,18 +134,20 @@ def create(
     with disk_errors(stage.name):
         if stage.exists():
             shutil.rmtree(stage)
-    _prepare(stage, runner_name, devices, now, organisation)
+    _prepare(stage, runner_name, devices, now, organisation=organisation, root_passphrase=root_passphrase)
     write_atomic(stage / _READY, b"")
     _finish_moving(home)
     return open_domain(home)
 
 
-def open_domain(home: Path) -> Domain:
+def open_domain(home: Path, unlock: Unlock = no_passphrase) -> Domain:
     """Open the domain in a folder, having checked that its parts belong together.
 
-    UsageError NO_DOMAIN where there is none; RecordUnsound where a key or a trust file is missing, exposed or false.
+    `unlock` is asked for the passphrase of a key that is encrypted. UsageError NO_DOMAIN where there is no domain;
+    RecordUnsound where a key or a trust file is missing, exposed, locked or false.
     """
     _finish_moving(home)
+    finish_replacing(home)
     if not (home / "trust" / "root.json").is_file():
         raise UsageError(
             code="NO_DOMAIN",
@@ -118,44 +155,47 @@ def open_domain(home: Path) -> Domain:
             expected="a folder that `jouleseal init` made",
             hint="run `jouleseal init` once on this machine",
         )
-    names = ("root.json", "keyring.dsse.json", "policy.txt")
-    with disk_errors("the trust folder"):
-        root_bytes, keyring_bytes, policy_bytes = ((home / "trust" / name).read_bytes() for name in names)
     try:
-        root = parse_root(root_bytes)
-        keyring = open_keyring(keyring_bytes, root)
-        policy = parse_policy(policy_bytes)
+        trust = read_trust(home / TRUST)
     except VerificationError as error:
-        raise _broken(f"a trust file: {error}", "the files that `jouleseal init` wrote") from error
-    if keyring.policy_sha256 != sha256_hex(policy_bytes):
-        raise _broken("policy.txt is not the keyring's", "the policy that the keyring binds")
-    signers = {name: load_key(home / "keys" / f"{name}.pem") for name in ("runner", "log", "witness")}
-    runner = _enrolled(keyring, signers["runner"], "runner")
-    if signers["log"].public_key != policy.log.public_key:
+        raise _broken(f"a trust file: {error}", "the files that `jouleseal init` and `jouleseal keys` wrote") from error
+    runner, runner_signer = _runner_in_force(home / "keys", trust.keyring, unlock)
+    log_signer, witness_signer = (load_key(home / "keys" / f"{name}.pem", unlock) for name in ("log", "witness"))
+    if log_signer.public_key != trust.policy.log.public_key:
         raise _broken("keys/log.pem is not the policy's log key", "the key that made the log")
-    witness = next((key for key in policy.witnesses.values() if key.public_key == signers["witness"].public_key), None)
+    own = (key for key in trust.policy.witnesses.values() if key.public_key == witness_signer.public_key)
+    witness = next(own, None)
     if witness is None:
         raise _broken("keys/witness.pem is none of the policy's", "the witness that the policy names")
     return Domain(
         home=home,
-        root_bytes=root_bytes,
-        keyring_bytes=keyring_bytes,
-        policy_bytes=policy_bytes,
-        root=root,
-        keyring=keyring,
-        policy=policy,
+        trust=trust,
         runner=runner,
-        runner_signer=signers["runner"],
-        log_signer=signers["log"],
+        runner_signer=runner_signer,
+        log_signer=log_signer,
         witness_key=witness,
-        witness_signer=signers["witness"],
+        witness_signer=witness_signer,
     )
 
 
-def _prepare(stage: Path, runner_name: str, devices: Sequence[str], now: datetime, organisation: str) -> None:
+def runner_key_path(home: Path, key_id: str) -> Path:
+    """Return where the key file of a runner's next key stands."""
+    return home / "keys" / f"runner-{key_id[:16]}.pem"
+
+
+def _prepare(
+    stage: Path,
+    runner_name: str,
+    devices: Sequence[str],
+    now: datetime,
+    *,
+    organisation: str,
+    root_passphrase: bytes | None,
+) -> None:
     for part in _PARTS:
         make_folder(stage / part, mode=0o700 if part == "keys" else 0o755)
-    signers = {name: create_key(stage / "keys" / f"{name}.pem") for name in _KEY_NAMES}
+    secrets = {"root": root_passphrase}
+    signers = {name: create_key(stage / "keys" / f"{name}.pem", secrets.get(name)) for name in _KEY_NAMES}
     root_key = signers["root"].public_key
     name = f"{DOMAIN_BASE}/{runner_name}/{root_key.key_id[:8]}"
     log_key = LogKey(name=f"{name}/log", public_key=signers["log"].public_key)
@@ -206,11 +246,20 @@ def _finish_moving(home: Path) -> None:
         shutil.rmtree(stage)
 
 
-def _enrolled(keyring: Keyring, signer: FileSigner, role: Role) -> EnrolledKey:
-    found = keyring.find(signer.public_key.key_id)
-    if found is None or found.role != role:
-        raise _broken(f"keys/{role}.pem is not enrolled as a {role}", "a key that the keyring names")
-    return found
+def _runner_in_force(folder: Path, keyring: Keyring, unlock: Unlock) -> tuple[EnrolledKey, FileSigner]:
+    """Return the runner's key in force and its signer; where every key is revoked, the last to begin."""
+    first = folder / "runner.pem"  # may be destroyed once another is in force
+    others = sorted(folder.glob("runner-*.pem"))
+    signers = [load_key(path, unlock) for path in ([first, *others] if first.exists() or not others else others)]
+    found = []
+    for signer in signers:
+        enrolled = keyring.find(signer.public_key.key_id)
+        if enrolled is not None and enrolled.role == "runner":
+            found.append((enrolled.last_valid_index is None, parse_moment(enrolled.not_before), enrolled, signer))
+    if not found:
+        raise _broken("keys/runner.pem is not enrolled as a runner", "a key that the keyring names")
+    _, _, runner, runner_signer = max(found, key=lambda each: each[:2])
+    return runner, runner_signer
 
 
 def _broken(observed: str, expected: str) -> RecordUnsound:

@@ -1,16 +1,27 @@
-"""Ed25519 keys in files: made once, readable by their owner alone, and narrow enough to give way to a token later."""
+"""Ed25519 keys in files: made once, readable by their owner alone, and narrow enough to give way to a token later.
+
+The rules:
+1. A key is a PKCS #8 PEM file of mode 0600, made beside its place and never over another file.
+2. With a passphrase the PEM is encrypted. A passphrase comes from a file, a descriptor or a prompt, never from a
+   command line, and is asked for only when a key needs it.
+3. Whatever signs is a `protocol.attestation.keys.Signer`: nothing here or above asks for a private key.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
@@ -18,9 +29,15 @@ from cryptography.hazmat.primitives.serialization import (
 
 from orchestrator.record.store import disk_errors, write_atomic
 from protocol.attestation.keys import PublicKey, ed25519_key
-from protocol.errors import RecordUnsound
+from protocol.errors import RecordUnsound, UsageError
 
 KEY_MODE = 0o600
+MAX_PASSPHRASE_BYTES = 1023  # what the library takes
+
+Unlock: TypeAlias = Callable[[str], bytes | None]  # the passphrase for the key file of this name; None: there is none
+
+_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +56,36 @@ class FileSigner:
         return self._key.sign(message)
 
 
-def create_key(path: Path) -> FileSigner:
-    """Make a key, write it as PKCS #8 PEM with mode 0600, and return its signer."""
+def no_passphrase(_name: str) -> bytes | None:
+    """Answer for every key that there is no passphrase: what an unattended command says."""
+    return None
+
+
+def create_key(path: Path, passphrase: bytes | None = None) -> FileSigner:
+    """Make a key, write it as PKCS #8 PEM with mode 0600, encrypted if a passphrase is given, and return its signer.
+
+    UsageError KEY_EXISTS where there is a file already: a key that was overwritten cannot be made again.
+    """
+    if path.exists() or path.is_symlink():
+        raise UsageError(
+            code="KEY_EXISTS",
+            observed=f"{path.name} is there already",
+            expected="a path without a file",
+            hint="name another file; a key that is overwritten is lost with everything that only it could sign",
+        )
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_atomic(path, pem, mode=KEY_MODE)
+    secrecy: KeySerializationEncryption = NoEncryption()
+    if passphrase is not None:
+        secrecy = BestAvailableEncryption(_checked_passphrase(passphrase))
+    write_atomic(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secrecy), mode=KEY_MODE)
     return FileSigner(key)
 
 
-def load_key(path: Path) -> FileSigner:
-    """Read a key that is a regular file of ours with mode 0600.
+def load_key(path: Path, unlock: Unlock = no_passphrase) -> FileSigner:
+    """Read a key that is a regular file of ours with mode 0600; `unlock` is asked only where it is encrypted.
 
-    RecordUnsound KEY_MISSING, KEY_EXPOSED where others may read or own it, KEY_UNREADABLE where it is no Ed25519 key.
+    RecordUnsound KEY_MISSING, KEY_EXPOSED where others may read or own it, KEY_LOCKED where it is encrypted and there
+    is no passphrase, WRONG_PASSPHRASE, KEY_UNREADABLE where it is no Ed25519 key.
     """
     if not path.exists():
         raise _unsound("KEY_MISSING", path, "no such file", "restore the key from its backup, or make a new domain")
@@ -63,13 +98,66 @@ def load_key(path: Path) -> FileSigner:
         observed = f"mode {stat.S_IMODE(state.st_mode):04o}, owner {state.st_uid}"
         hint = f"if nobody else can have read it: chmod 600 and chown it to user {os.geteuid()}; else revoke it"
         raise _unsound("KEY_EXPOSED", path, observed, hint)
+    return FileSigner(_read_pem(path, pem, _passphrase_for(path, pem, unlock)))
+
+
+def read_passphrase(stream_bytes: bytes, where: str) -> bytes:
+    """Return the passphrase that a file or a descriptor gave: its first line; UsageError BAD_PASSPHRASE for none."""
+    return _checked_passphrase(stream_bytes.split(b"\n", 1)[0].removesuffix(b"\r"), where)
+
+
+def read_passphrase_file(path: Path) -> bytes:
+    """Return the passphrase in a file that is its owner's alone, or in a pipe.
+
+    UsageError NO_PASSPHRASE_FILE, PASSPHRASE_EXPOSED where others may read it, BAD_PASSPHRASE.
+    """
     try:
-        key = load_pem_private_key(pem, password=None)
+        with path.open("rb") as stream:
+            state = os.fstat(stream.fileno())
+            data = stream.read(MAX_PASSPHRASE_BYTES + 2)
+    except OSError as error:
+        raise _unusable(
+            "NO_PASSPHRASE_FILE", f"{path}: {error.strerror}", "a file that holds the passphrase"
+        ) from error
+    if stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) & _OTHERS:
+        observed = f"{path} has mode {stat.S_IMODE(state.st_mode):04o}"
+        raise _unusable("PASSPHRASE_EXPOSED", observed, "a file of mode 0600, or a pipe")
+    return read_passphrase(data, str(path))
+
+
+def _passphrase_for(path: Path, pem: bytes, unlock: Unlock) -> bytes | None:
+    if _ENCRYPTED not in pem:
+        return None
+    found = unlock(path.name)
+    if found is None:
+        hint = "give the passphrase: --passphrase-file FILE, --passphrase-fd N, or run it where it can be typed"
+        raise _unsound("KEY_LOCKED", path, "an encrypted key, and no passphrase", hint)
+    return _checked_passphrase(found)
+
+
+def _read_pem(path: Path, pem: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _unsound("KEY_UNREADABLE", path, "no unencrypted PEM key", "restore it from its backup") from error
+        if passphrase is not None:
+            hint = "type it again; nobody can restore a passphrase, only the key's backup with its own"
+            raise _unsound("WRONG_PASSPHRASE", path, "a passphrase that does not open it", hint) from error
+        raise _unsound("KEY_UNREADABLE", path, "no PEM key", "restore it from its backup") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _unsound("KEY_UNREADABLE", path, "a key of another algorithm", "use an Ed25519 key")
-    return FileSigner(key)
+    return key
+
+
+def _checked_passphrase(passphrase: bytes, where: str = "the passphrase") -> bytes:
+    if not 1 <= len(passphrase) <= MAX_PASSPHRASE_BYTES:
+        expected = f"1 to {MAX_PASSPHRASE_BYTES} bytes on the first line"
+        raise _unusable("BAD_PASSPHRASE", f"{where} has {len(passphrase)} bytes", expected)
+    return passphrase
+
+
+def _unusable(code: str, observed: str, expected: str) -> UsageError:
+    hint = "write the passphrase into a file of mode 0600, or leave the option out and type it when asked"
+    return UsageError(code=code, observed=observed, expected=expected, hint=hint)
 
 
 def _unsound(code: str, path: Path, observed: str, hint: str) -> RecordUnsound:

@@ -11,7 +11,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from protocol.attestation.encoding import b64encode
@@ -120,12 +120,31 @@ def sign_keyring(keyring: Keyring, signers: Sequence[Signer]) -> bytes:
     return dumps(Envelope(payload_type=KEYRING_PAYLOAD_TYPE, payload=payload, signatures=signatures).to_json())
 
 
+def add_keyring_signature(data: bytes, signer: Signer) -> bytes:
+    """Return the keyring file with one more signature; a signer that signed before changes nothing.
+
+    Whether the signer's key is one that the root names is for whoever asks.
+    """
+    envelope = read_keyring_draft(data)
+    pairs = {item.key_hint: item.signature for item in envelope.signatures}
+    key_id = signer.public_key.key_id
+    if key_id not in pairs:
+        pairs[key_id] = signer.sign(envelope.pae)
+    signatures = tuple(Signature(key_hint=each, signature=signature) for each, signature in sorted(pairs.items()))
+    return dumps(replace(envelope, signatures=signatures).to_json())
+
+
+def read_keyring_draft(data: bytes) -> Envelope:
+    """Return the envelope of a keyring file, however few have signed it; its payload is for `parse_keyring`."""
+    return read_envelope(Fields(loads_canonical(data), "keyring"), payload_type=KEYRING_PAYLOAD_TYPE)
+
+
 def open_keyring(data: bytes, root: Root) -> Keyring:
     """Return the keyring in a file that a threshold of the root's `targets` keys signed.
 
     VerificationError: BELOW_THRESHOLD, UNKNOWN_SIGNER, KEY_TWICE, WEAK_KEY, KEY_ALGORITHM, BAD_FIELD, NOT_CANONICAL.
     """
-    envelope = read_envelope(Fields(loads_canonical(data), "keyring"), payload_type=KEYRING_PAYLOAD_TYPE)
+    envelope = read_keyring_draft(data)
     signatures = [(item.key_hint, item.signature) for item in envelope.signatures]
     if [key_id for key_id, _ in signatures] != sorted({key_id for key_id, _ in signatures}):
         raise refuse("KEY_TWICE", observed="signatures out of order or twice", expected="one a key, ordered by key id")

@@ -126,6 +126,27 @@ def parse_root(data: bytes) -> Root:
 
     VerificationError: BAD_FIELD, NOT_CANONICAL, WEAK_KEY, KEY_TWICE, BAD_SIGNATURE, UNKNOWN_SIGNER, BELOW_THRESHOLD.
     """
+    root = read_root_draft(data)
+    root.check_threshold(ROOT_ROLE, root.signatures, root.signed_bytes)
+    return root
+
+
+def add_root_signature(data: bytes, signer: Signer) -> bytes:
+    """Return the root file with one more signature; a signer that signed before changes nothing.
+
+    Whether the signer's key is one that counts is for whoever asks: it may be a key of the version before.
+    """
+    draft = read_root_draft(data)
+    key_id = signer.public_key.key_id
+    pairs = dict(draft.signatures)
+    if key_id not in pairs:
+        pairs[key_id] = signer.sign(draft.signed_bytes)
+    signatures: Json = [{"keyid": each, "sig": signature.hex()} for each, signature in sorted(pairs.items())]
+    return _root_file(Fields(_loads_tuf(data), "root").json_object("signed"), signatures)
+
+
+def read_root_draft(data: bytes) -> Root:
+    """Read a root file that has its one spelling, however few have signed it; otherwise as `parse_root`."""
     whole = Fields(_loads_tuf(data), "root")
     signed_value = whole.json_object("signed")
     signature_values = list(whole.children("signatures", limit=MAX_ROOT_KEYS))
@@ -137,7 +158,6 @@ def parse_root(data: bytes) -> Root:
     canonical = [{"keyid": key_id, "sig": signature.hex()} for key_id, signature in sorted(set(signatures))]
     if _root_file(signed_value, canonical) != data:
         raise refuse("NOT_CANONICAL", observed="another spelling of the root", expected="sorted canonical JSON")
-    root.check_threshold(ROOT_ROLE, signatures, root.signed_bytes)
     return root
 
 
