@@ -8,6 +8,10 @@ Life of a statement:
 4. It is written as `statements/<index>-<name>.sigstore.json`, and the pending file goes.
 
 A crash after step 2 is completed at the next opening: appending is idempotent, so the statement is in the log once.
+
+A runner's keys follow one another, each with a chain of its own. What former keys recorded is read, held against the
+log, and counted in a vendor's plans; only the key in force is spoken with. A key event that a ceremony left to be
+logged (`key-events/pending.json`) is logged at the next opening.
 """
 
 from __future__ import annotations
@@ -31,15 +35,20 @@ from orchestrator.record.sequence import (
     open_intents,
 )
 from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
+from orchestrator.record.trust import KEY_EVENTS, PENDING_EVENT
 from orchestrator.record.witness import LocalWitness
 from protocol.attestation.bundle import statement_path
 from protocol.attestation.claims import RunnerLink
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, Envelope, read_envelope, sign
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import Json, dumps, loads_canonical
+from protocol.attestation.key_event import KEY_EVENT, open_key_event, read_key_event
+from protocol.attestation.keys import PublicKey
 from protocol.attestation.moment import format_moment, parse_moment
 from protocol.attestation.nonce import session_nonce
 from protocol.attestation.predicates import CampaignPlan, Predicate, predicate_name, read_predicate
+from protocol.attestation.refusal import refuse
+from protocol.attestation.root import TARGETS_ROLE
 from protocol.attestation.sigstore_bundle import LogEntry, SigstoreBundle, parse_sigstore_bundle
 from protocol.attestation.statement import Statement, parse_statement
 from protocol.errors import ClockUnsound, RecordUnsound, Unverifiable, VerificationError
@@ -111,16 +120,16 @@ class Registrar:
 
     @property
     def history(self) -> tuple[Recorded, ...]:
-        """Everything that this key has recorded, in log order."""
+        """Everything that this runner has recorded, with this key and those before it, in log order."""
         return tuple(self._history)
 
     def open_intents(self) -> tuple[OpenIntent, ...]:
         """Return the sessions that were declared and have no outcome: what a crash left behind."""
-        return open_intents(self._history)
+        return open_intents(self._own())
 
     def open_campaigns(self) -> tuple[OpenCampaign, ...]:
         """Return the campaigns that were planned and have no result."""
-        return open_campaigns(self._history)
+        return open_campaigns(self._own())
 
     def vendor_chain(self, vendor: str, model: str) -> VendorChain:
         """Return what the next plan of this vendor and model must say about the plans before it."""
@@ -134,7 +143,8 @@ class Registrar:
 
     def next_link(self) -> RunnerLink:
         """Return the place in the runner's chain that the next statement takes."""
-        last = self._history[-1] if self._history else None
+        own = self._own()
+        last = own[-1] if own else None
         return RunnerLink(
             runner_id=self.domain.scope.runner_id,
             key_id=self.domain.runner.key.key_id,
@@ -142,6 +152,11 @@ class Registrar:
             seq=1 if last is None else last.predicate.runner.seq + 1,
             prev=None if last is None else last.statement_id,
         )
+
+    @property
+    def log_size(self) -> int:
+        """The number of entries in the log."""
+        return self._log.size
 
     def record(self, predicate_name: str, subject_sha256: str, predicate_json: Mapping[str, Json]) -> Logged:
         """Sign, log and witness one statement about an image, and return its place.
@@ -173,10 +188,26 @@ class Registrar:
             raise _unsound("UNFIT_STATEMENT", "another place in the chain", "the runner's next place")
         if statement.predicate_name not in self.domain.scope.predicate_names:
             raise _unsound("UNFIT_STATEMENT", statement.predicate_name, "a predicate within the key's scope")
-        check_next(self._history, predicate)
+        check_next(self._own(), predicate)
+        self._check_not_revoked()
         if isinstance(predicate, CampaignPlan):
             self._check_validity()
         return payload
+
+    def _own(self) -> list[Recorded]:
+        """Return what the key in force has recorded."""
+        key_id = self.domain.runner.key.key_id
+        return [item for item in self._history if item.predicate.runner.key_id == key_id]
+
+    def _check_not_revoked(self) -> None:
+        last = self.domain.runner.last_valid_index
+        if last is not None and self._log.size > last:
+            raise RecordUnsound(
+                code="KEY_REVOKED",
+                observed=f"the runner's key {self.domain.runner.key.key_id[:16]} at index {self._log.size}",
+                expected=f"nothing after index {last}, where that key was revoked",
+                hint="give the runner another key: jouleseal keys rotate",
+            )
 
     def _check_validity(self) -> None:
         """Refuse to begin a campaign with a key that nobody would accept at this time."""
@@ -192,28 +223,14 @@ class Registrar:
                 code="KEY_EXPIRED",
                 observed=f"it is {format_moment(now)}",
                 expected=f"a time until {key.not_after}, when the runner's key ends",
-                hint="make a new domain with `jouleseal init` in another folder; what is published stays verifiable",
+                hint="give the runner another key: jouleseal keys rotate; what is published stays verifiable",
             )
 
     def _finish(self, envelope: Envelope) -> Logged:
         """Log a pending statement, write its file, and remember it."""
-        signature = envelope.only_signature().signature
-        leaf = Leaf(pae_sha256=envelope.pae_sha256, signature=signature, key=self.domain.runner.key).to_bytes()
-        placed = self._log.append(leaf)
-        seen = self._log.checkpoint()
-        signed = seen.checkpoint
-        entry = LogEntry(
-            log_index=placed.index,
-            log_id=self.domain.policy.log.full_key_id,
-            tree_size=signed.size,
-            root_hash=signed.root,
-            hashes=self._log.inclusion(placed.index, signed.size),
-            checkpoint=seen.note.to_bytes(),
-            body=leaf,
-        )
-        bundle = SigstoreBundle(envelope=envelope, entry=entry)
+        bundle = self._logged(envelope, self.domain.runner.key)
         statement = parse_statement(envelope.payload)
-        path = self.domain.home / statement_path(placed.index, statement.predicate_name)
+        path = self.domain.home / statement_path(bundle.entry.log_index, statement.predicate_name)
         write_atomic(path, bundle.to_bytes())
         recorded = _recorded(bundle, statement)
         if recorded.log_index not in [item.log_index for item in self._history]:
@@ -228,6 +245,43 @@ class Registrar:
             checkpoint_note=recorded.checkpoint_note,
         )
 
+    def _logged(self, envelope: Envelope, key: PublicKey) -> SigstoreBundle:
+        """Append the leaf of an envelope that the key signed, have it witnessed, and return both as one file."""
+        signature = envelope.only_signature().signature
+        leaf = Leaf(pae_sha256=envelope.pae_sha256, signature=signature, key=key).to_bytes()
+        placed = self._log.append(leaf)
+        seen = self._log.checkpoint()
+        signed = seen.checkpoint
+        entry = LogEntry(
+            log_index=placed.index,
+            log_id=self.domain.policy.log.full_key_id,
+            tree_size=signed.size,
+            root_hash=signed.root,
+            hashes=self._log.inclusion(placed.index, signed.size),
+            checkpoint=seen.note.to_bytes(),
+            body=leaf,
+        )
+        return SigstoreBundle(envelope=envelope, entry=entry)
+
+    def _log_key_event(self) -> None:
+        """Log the key event that a ceremony left, as `key-events/<index>-key-event.sigstore.json`, and let go of it."""
+        path = self.domain.home / KEY_EVENTS / PENDING_EVENT
+        with disk_errors(PENDING_EVENT):
+            data = path.read_bytes() if path.exists() else None
+        if data is None:
+            return
+        try:
+            envelope = read_key_event(data)
+            open_key_event(envelope, self.domain.root, self.domain.keyring)
+        except (VerificationError, Unverifiable) as error:
+            raise _unsound("STATEMENT_LOST", str(error), "the key event as the ceremony left it") from error
+        key = self.domain.root.role_keys(TARGETS_ROLE)[envelope.only_signature().key_hint]
+        bundle = self._logged(envelope, key)
+        write_atomic(path.with_name(f"{bundle.entry.log_index:08d}-{KEY_EVENT}.sigstore.json"), bundle.to_bytes())
+        with disk_errors(PENDING_EVENT):
+            path.unlink()
+            sync_folder(path.parent)
+
     def _recover(self) -> None:
         """Read what was recorded, hold it against the log, and complete a statement that a crash interrupted."""
         try:
@@ -238,13 +292,25 @@ class Registrar:
         if pending is not None:
             self._finish(pending)
         self._check_complete()
+        self._log_key_event()
 
     def _read(self, path: Path) -> Recorded:
         with disk_errors(path.name):
             bundle = parse_sigstore_bundle(path.read_bytes())
-        bundle.envelope.verify(self.domain.runner.key)
-        check_entry(bundle.envelope, self.domain.runner.key, bundle.entry, self.domain.policy)
+        key = parse_leaf(bundle.entry.body).key
+        if key not in self._keys():
+            raise refuse(
+                "UNKNOWN_SIGNER", observed=f"{path.name} by {key.key_id[:16]}", expected="a key of this runner"
+            )
+        bundle.envelope.verify(key)
+        check_entry(bundle.envelope, key, bundle.entry, self.domain.policy)
         return _recorded(bundle, parse_statement(bundle.envelope.payload))
+
+    def _keys(self) -> frozenset[PublicKey]:
+        """Return the keys that speak or spoke for this runner."""
+        runner_id = self.domain.scope.runner_id
+        runners = self.domain.keyring.in_role("runner")
+        return frozenset(item.key for item in runners if item.scope is not None and item.scope.runner_id == runner_id)
 
     def _pending(self) -> Envelope | None:
         path = self._folder / _PENDING
@@ -257,21 +323,23 @@ class Registrar:
         return envelope
 
     def _check_complete(self) -> None:
-        """Hold the statement files against the log: every entry of this key is opened by one, in one chain."""
+        """Hold the statement files against the log: each entry of this runner is opened by one, each key in a chain."""
+        keys = self._keys()
         ours = {
-            index: leaf_hash(entry)
-            for index, entry in enumerate(self._log.entries)
-            if parse_leaf(entry).key == self.domain.runner.key
+            index: leaf_hash(entry) for index, entry in enumerate(self._log.entries) if parse_leaf(entry).key in keys
         }
         if ours != {item.log_index: item.leaf_hash for item in self._history}:
-            observed = f"{len(self._history)} statement files for {len(ours)} log entries of this key"
+            observed = f"{len(self._history)} statement files for {len(ours)} log entries of this runner"
             raise _unsound("STATEMENT_LOST", observed, "one file for each entry")
-        before: Recorded | None = None
+        before: dict[str, Recorded] = {}
         for item in self._history:
-            link = (item.predicate.runner.seq, item.predicate.runner.prev)
-            if link != ((1, None) if before is None else (before.predicate.runner.seq + 1, before.statement_id)):
+            link = item.predicate.runner
+            last = before.get(link.key_id)
+            if (link.seq, link.prev) != (
+                (1, None) if last is None else (last.predicate.runner.seq + 1, last.statement_id)
+            ):
                 raise _unsound("STATEMENT_LOST", f"a break in the chain at index {item.log_index}", "an unbroken chain")
-            before = item
+            before[link.key_id] = item
 
 
 def read_boot_id() -> str:
