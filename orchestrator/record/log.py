@@ -4,7 +4,9 @@ Life of a leaf:
 1. The writer holds an exclusive lock on the log for as long as it is open; a second writer is refused.
 2. An entry is written into its entry bundle first, then the hash tiles over it, each file whole or not at all.
 3. A checkpoint is signed, and its note is in the journal, on the disk, before anybody sees it.
-4. The witness cosigns, and the note with its cosignature becomes `log/checkpoint`.
+4. The witnesses cosign: the domain's own from its folder, the others over their URLs, until the policy's quorum is
+   there. The note with their lines becomes `log/checkpoint`. Without the quorum nothing is released: RecordUnsound
+   NO_QUORUM, the note stays in the journal, and the next opening asks for it again.
 5. At opening the root is recomputed from the entries. If the journal, the checkpoint or a tile says otherwise, nothing
    is signed: RecordUnsound. Whatever a crash left undone after step 2 is done again and gives the same bytes.
 
@@ -16,7 +18,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ from typing import Self
 from orchestrator.record.domain import Domain
 from orchestrator.record.store import disk_errors, make_folder, write_atomic
 from orchestrator.record.witness import LocalWitness
+from orchestrator.record.witness_client import Collected, Growth, Missing, RemoteWitness, collect
 from protocol.errors import RecordUnsound, VerificationError
 from protocol.tlog.checkpoint import Checkpoint, parse_checkpoint
 from protocol.tlog.entry import SeenCheckpoint, open_checkpoint
@@ -60,11 +64,13 @@ class Placed:
 class LogWriter:
     """The one writer of a domain's log; a context manager that holds the lock."""
 
-    def __init__(self, domain: Domain, witness: LocalWitness) -> None:
+    def __init__(self, domain: Domain, witness: LocalWitness, remotes: Sequence[RemoteWitness] = ()) -> None:
         self._folder = domain.home / "log"
         self._policy = domain.policy
         self._signer = domain.log_signer
         self._witness = witness
+        self._remotes = tuple(remotes)
+        self.missing: tuple[Missing, ...] = ()  # who did not cosign the last checkpoint
         self._lock: int | None = None
         self._tree = Tree()
         self._entries: list[bytes] = []
@@ -113,19 +119,74 @@ class LogWriter:
             return Placed(index=self._places[identity], leaf_hash=leaf_hash(self._entries[self._places[identity]]))
 
     def checkpoint(self) -> SeenCheckpoint:
-        """Sign, journal, cosign and publish a checkpoint over all entries; the one there is if nothing was added."""
+        """Sign, journal, cosign and publish a checkpoint over all entries; the one there is if nothing was added.
+
+        RecordUnsound NO_QUORUM names every witness that is missing, and why.
+        """
         with self._guarded():
             current = self.published()
             if current is not None and current.checkpoint.size == self.size and current.has_quorum(self._policy):
                 return current
-            log = self._policy.log
-            text = Checkpoint(origin=log.name, size=self.size, root=self._tree.root()).to_body()
-            note = Note(text=text, signatures=(log.sign(text, self._signer),))
-            write_atomic(self._folder / _JOURNAL, note.to_bytes())
-            cosigned = Note(text=text, signatures=(*note.signatures, self._cosigned(note)))
-            write_atomic(self._folder / _CHECKPOINT, cosigned.to_bytes())
-            self._drop_old_tiles()
-            return open_checkpoint(cosigned.to_bytes(), self._policy)
+            return self._release(self._sign(), {}, ask_all=False)
+
+    def refresh(self, offline: bytes | None = None) -> SeenCheckpoint:
+        """Ask every witness again about the checkpoint over all entries, and publish the lines that were missing.
+
+        `offline` is the same checkpoint's note with lines that witnesses without a connection added. A line that is
+        there already stays: it is the earlier time. RecordUnsound NO_QUORUM, OTHER_CHECKPOINT.
+        """
+        with self._guarded():
+            note, current = self._sign(), self.published()
+            given = self._lines_of(note, offline)
+            if current is not None and current.note.text == note.text:
+                given |= self._lines_of(note, current.note.to_bytes())
+            return self._release(note, given, ask_all=True)
+
+    def _sign(self) -> Note:
+        """Return the note over all entries, which is in the journal when it is returned."""
+        log = self._policy.log
+        text = Checkpoint(origin=log.name, size=self.size, root=self._tree.root()).to_body()
+        note = Note(text=text, signatures=(log.sign(text, self._signer),))
+        write_atomic(self._folder / _JOURNAL, note.to_bytes())
+        return note
+
+    def _release(self, note: Note, given: Mapping[str, NoteSignature], *, ask_all: bool) -> SeenCheckpoint:
+        """Publish the note with its quorum's lines, in the policy's order; RecordUnsound NO_QUORUM without one."""
+        lines = {**self._own_line(note), **given}
+        asked = self._asked(note, lines.keys(), ask_all=ask_all)
+        self.missing, lines = asked.missing, {**asked.lines, **lines}
+        if not self._policy.satisfied_by({line.key_id for line in lines.values()}):
+            raise _no_quorum(self._policy.witnesses.keys() - lines.keys(), self.missing)
+        ordered = tuple(lines[name] for name in self._policy.witnesses if name in lines)
+        cosigned = Note(text=note.text, signatures=(*note.signatures, *ordered))
+        write_atomic(self._folder / _CHECKPOINT, cosigned.to_bytes())
+        self._drop_old_tiles()
+        return open_checkpoint(cosigned.to_bytes(), self._policy)
+
+    def _asked(self, note: Note, have: AbstractSet[str], *, ask_all: bool) -> Collected:
+        if not self._remotes:
+            return Collected(lines={}, missing=())
+        keys = {name: key.key_id for name, key in self._policy.witnesses.items()}
+
+        def enough(names: AbstractSet[str]) -> bool:
+            return not ask_all and self._policy.satisfied_by({keys[name] for name in names | have})
+
+        growth = Growth(note=note, size=self.size, proof=lambda old: self._tree.consistency(old, self.size))
+        before = self.published()
+        guesses = {} if before is None else dict.fromkeys(keys, before.checkpoint.size)
+        return collect(self._remotes, growth, guesses=guesses, enough=enough, clock=self._witness.clock)
+
+    def _lines_of(self, note: Note, given: bytes | None) -> dict[str, NoteSignature]:
+        """Return the witnesses' lines of another copy of this note, each of which holds."""
+        if given is None:
+            return {}
+        other = parse_note(given)
+        if other.text != note.text:
+            raise _unsound("OTHER_CHECKPOINT", "a note of another checkpoint", f"the one of {self.size} entries")
+        witnesses = self._policy.witnesses
+        held = {line.key_id for line in verify_note(other, list(witnesses.values()))}
+        lines = {(line.name, line.key_id): line for line in reversed(other.signatures)}
+        return {n: lines[key.name, key.key_id] for n, key in witnesses.items() if key.key_id in held}
 
     def published(self) -> SeenCheckpoint | None:
         """Return the checkpoint that was published last; None before the first."""
@@ -138,13 +199,16 @@ class LogWriter:
         """Return the proof that the entry is in the tree of the first `size` entries."""
         return tuple(self._tree.inclusion(index, size))
 
-    def _cosigned(self, note: Note) -> NoteSignature:
+    def _own_line(self, note: Note) -> dict[str, NoteSignature]:
+        """Return the line of the domain's own witness, by its name in the policy."""
         before = self._witness.remembered()
         old_size = 0 if before is None else before.size
         if old_size > self.size:
             raise _unsound("LOG_ROLLED_BACK", f"{self.size} entries", f"the {old_size} that the witness has seen")
         proof = self._tree.consistency(old_size, self.size) if 0 < old_size < self.size else []
-        return self._witness.cosign(old_size, proof, note.to_bytes())
+        line = self._witness.cosign(old_size, proof, note.to_bytes())
+        own = self._witness.key.key_id
+        return {name: line for name, key in self._policy.witnesses.items() if key.key_id == own}
 
     def _adopt(self, entry: bytes, identity: bytes) -> None:
         self._places[identity] = self.size
@@ -275,6 +339,17 @@ def _all_tiles(size: int) -> Iterator[TileRef]:
         while (ref := tile_at(level, number, size)) is not None:
             yield ref
             number += 1
+
+
+def _no_quorum(absent: AbstractSet[str], missing: Sequence[Missing]) -> RecordUnsound:
+    named = {item.name: str(item) for item in missing}
+    words = [named.get(name, f"{name}: no URL is known to ask it at") for name in sorted(absent)]
+    return RecordUnsound(
+        code="NO_QUORUM",
+        observed="; ".join(words)[:1000] or "no witness of the policy cosigned",
+        expected="the quorum of witnesses that trust/policy.txt asks for",
+        hint="nothing was released; see that the witnesses run, then run the same command again: it goes on from here",
+    )
 
 
 def _unsound(code: str, observed: str, expected: str) -> RecordUnsound:

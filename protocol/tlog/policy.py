@@ -1,14 +1,15 @@
 """The trust policy (C2SP tlog-policy): which log, which witnesses, and how many of them must have seen a checkpoint.
 
 The rules: the first word of a line says what it is (`log`, `witness`, `group`, `quorum`); names are defined before they
-are used; `#` starts a comment line; a quorum of `none` asks for the log's own signature only.
+are used; `#` starts a comment line; a quorum of `none` asks for the log's own signature only. A URL may end a log's or
+a witness's line: where the witness is asked, which no verifier needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocol.attestation.refusal import refuse
 from protocol.errors import VerificationError
@@ -34,12 +35,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The one log, the witnesses and groups by their policy names, and what the quorum is (a name, or `none`)."""
+    """The one log, the witnesses and groups by their policy names, and what the quorum is (a name, or `none`).
+
+    `urls` are the witnesses' submission prefixes by their policy names, where the file gives one.
+    """
 
     log: LogKey
     witnesses: Mapping[str, WitnessKey]
     groups: Mapping[str, Group]
     quorum: str
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     def satisfied_by(self, key_ids: AbstractSet[bytes]) -> bool:
         """Tell whether cosignatures by witnesses with these key ids make the quorum."""
@@ -75,13 +80,15 @@ class _Reader:
         self._witnesses: dict[str, WitnessKey] = {}
         self._groups: dict[str, Group] = {}
         self._quorum: str | None = None
+        self._urls: dict[str, str] = {}
 
     def line(self, words: list[str], number: int) -> None:
         match words:
             case ["log", vkey, *_] if self._log is None and len(words) <= 3:  # noqa: PLR2004  # a URL may follow
                 self._log = _log_key(vkey)
-            case ["witness", name, vkey, *_] if self._is_new(name) and len(words) <= 4:  # noqa: PLR2004  # so here
+            case ["witness", name, vkey, *rest] if self._is_new(name) and len(rest) <= 1:  # so here
                 self._witnesses[name] = self._witness_key(vkey, number)
+                self._urls |= {name: url for url in rest}  # noqa: B035  # one at most
             case ["group", name, threshold, *members] if self._is_new(name) and len(words) >= _MIN_GROUP_WORDS:
                 self._groups[name] = self._group(threshold, members, number)
             case ["quorum", name] if self._quorum is None and (name == NO_QUORUM or not self._is_new(name)):
@@ -92,7 +99,9 @@ class _Reader:
     def policy(self) -> Policy:
         if self._log is None or self._quorum is None:
             raise _bad(0, "no log or no quorum", "one line of each")
-        return Policy(log=self._log, witnesses=self._witnesses, groups=self._groups, quorum=self._quorum)
+        return Policy(
+            log=self._log, witnesses=self._witnesses, groups=self._groups, quorum=self._quorum, urls=self._urls
+        )
 
     def _is_new(self, name: str) -> bool:
         return name != NO_QUORUM and name not in self._witnesses and name not in self._groups

@@ -165,7 +165,7 @@ def _check_root(tiles: Mapping[TileRef, Sequence[bytes]], checkpoint: Checkpoint
             ref = TileRef(level, count // TILE_WIDTH, count % TILE_WIDTH)
             if ref not in tiles:
                 raise _bad(ref.to_path(), "no such file", "the right edge of the log")
-            subtrees += _complete_subtrees(tiles[ref])
+            subtrees += complete_subtrees(tiles[ref])
     value = subtrees[0] if subtrees else root_of(())
     for subtree in subtrees[1:]:
         value = node_hash(subtree, value)
@@ -174,7 +174,7 @@ def _check_root(tiles: Mapping[TileRef, Sequence[bytes]], checkpoint: Checkpoint
         raise refuse("BAD_ROOT", observed=observed, expected=f"the signed root {checkpoint.root.hex()[:16]}")
 
 
-def _complete_subtrees(hashes: Sequence[bytes]) -> list[bytes]:
+def complete_subtrees(hashes: Sequence[bytes]) -> list[bytes]:
     """Return the roots of the largest complete subtrees over the hashes, the rightmost and smallest first."""
     roots, end = [], len(hashes)
     while end:
