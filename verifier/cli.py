@@ -1,7 +1,8 @@
 """The auditor's front door: `jouleseal-verify`, from arguments to an exit code.
 
 Exit codes: 0 verified, 1 the claim is false, 2 usage, 6 it cannot be judged, 70 our own fault.
-The verifier opens no socket, writes no file and asks no clock: everything it says follows from its arguments.
+The verifier opens no socket and starts no process. It writes a file only where `--state` or `--vsa` names one, and asks
+the clock only for a verdict's time and for the age that a policy bounds: all else follows from its arguments.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from protocol.errors import EXIT_INTERNAL, EXIT_VERIFIED, JoulesealError, UsageError
+from verifier.auditor_policy import read_auditor_policy
 from verifier.demands import Demands, digest, moment, root_pin
+from verifier.report import Verdict
+from verifier.state import read_state, write_state
 
 _DESCRIPTION = """\
 Verify a Jouleseal bundle against a pinned root, on a machine with no network.
@@ -55,6 +60,18 @@ def verify_parser() -> argparse.ArgumentParser:
         help="judge as of this time, for example 2026-11-23T12:00:00Z (default: witness time)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
+    asked = parser.add_argument_group("what you ask beyond its being true")
+    asked.add_argument("--policy", metavar="FILE", help="your demands: tier, hardware classes, signers, maximum age")
+    asked.add_argument(
+        "--state",
+        metavar="FILE",
+        help="remember logs and keyrings here, and refuse one that went back or has two histories",
+    )
+    asked.add_argument(
+        "--reproduced-by",
+        metavar="BUNDLE",
+        help="a second enrolled runner's bundle, which must have measured the same: tier T4",
+    )
     return parser
 
 
@@ -115,11 +132,21 @@ def _verify(argv: Sequence[str]) -> int:
         root=root_pin(arguments.root),
         image=digest(arguments.image, option="--image") if arguments.image else None,
         as_of=moment(arguments.as_of) if arguments.as_of else None,
+        state=read_state(Path(arguments.state)) if arguments.state else None,
+        policy=read_auditor_policy(Path(arguments.policy)) if arguments.policy else None,
+        now=datetime.now(UTC),
     )
     # Imported here so that --help and usage errors stay fast: the checks load cryptography.
-    from verifier.verify import verify_path  # noqa: PLC0415
+    from verifier.verify import judge_path  # noqa: PLC0415
 
-    report = verify_path(Path(arguments.bundle), demands)
+    second = arguments.reproduced_by
+    others = Demands(root=demands.root, as_of=demands.as_of)
+    judged = judge_path(
+        Path(arguments.bundle), demands, judge_path(Path(second), others) if second is not None else None
+    )
+    report = judged.report
+    if report.verdict is Verdict.VERIFIED and judged.state.known:
+        write_state(Path(arguments.state), judged.state.value)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:

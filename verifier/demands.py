@@ -6,6 +6,8 @@ Rules:
 3. `--image` names the image that the auditor cares about; a result about another image is false for them.
 4. `--as-of` judges keys and times as of a past moment. Without it, a bundle is judged at the time at which its last
    checkpoint was witnessed, so that keys which expired since do not make yesterday's truth false.
+5. What the auditor remembers (`--state`), demands of a result (`--policy`) and compares it with (`--reproduced-by`) are
+   checks of their own, walked only where they are asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from pathlib import Path
 
 from protocol.attestation.moment import parse_moment
 from protocol.errors import UsageError, VerificationError
+from verifier.auditor_policy import AuditorPolicy
+from verifier.state import State
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_ROOT_BYTES = 512_000  # python-tuf's bound for root metadata
@@ -25,11 +29,17 @@ MAX_ROOT_BYTES = 512_000  # python-tuf's bound for root metadata
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demands:
-    """The auditor's demands: `root` and `image` are `sha256:<hex>`, `as_of` is in UTC."""
+    """The auditor's demands: `root` and `image` are `sha256:<hex>`, `as_of` is in UTC.
+
+    `now` is the moment from which a policy counts a bundle's age; it must be given with one.
+    """
 
     root: str
     image: str | None = None
     as_of: datetime | None = None
+    state: State | None = None
+    policy: AuditorPolicy | None = None
+    now: datetime | None = None
 
 
 def root_pin(text: str) -> str:

@@ -34,32 +34,45 @@ Evidence: is it true?
 17. recompute      Every figure on the recomputed list is what samples and timelines give, run by run and cell by cell,
                    over all runs that were planned.
 
+18. continuity     What an accelerator counted between two sessions is explained by its own idling, or named.
+
 Conclusion: what is it worth?
-18. certifiability The tier is earned, and the result leaves out no flag that the evidence raises.
-19. committed      Figures on the committed list (quality, token counts) are bound by response roots. A bundle does not
+19. certifiability The tier is earned, and the result leaves out no flag that the evidence raises.
+20. committed      Figures on the committed list (quality, token counts) are bound by response roots. A bundle does not
                    open their leaves, so this claim never passes here: it is not checked.
+
+Asked for by the auditor, and walked only then:
+21. reproduction   A second runner's bundle has the same figures within the stated doubt (--reproduced-by).
+22. demanded       The result is what the auditor's own policy demands (--policy).
+23. memory         Log, root and keyring are no step back from what this auditor verified before (--state).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.attestation.bundle import BundleFiles, read_bundle
+from protocol.attestation.keyring import Keyring
 from verifier.checks import (
     campaign,
     certifiability,
     committed,
     completeness,
     container,
+    continuity,
+    demanded,
     evidence,
     image,
     inclusion,
     keyring,
     log,
+    memory,
     nonce,
     policy,
     recompute,
+    reproduction,
     root,
     signatures,
     statements,
@@ -67,10 +80,40 @@ from verifier.checks import (
     timeline,
     trace,
 )
+from verifier.checks.certifiability import Worth
+from verifier.checks.recompute import Figures
+from verifier.checks.reproduction import Reproducible
 from verifier.demands import Demands
-from verifier.report import VerificationReport
+from verifier.facts import Logged, Story
+from verifier.report import Verdict, VerificationReport
+from verifier.state import State
 from verifier.summary import summarize
-from verifier.walk import Walk
+from verifier.walk import Established, Fact, Walk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A report, and the facts behind it that other commands go on from; each is known only if its check passed."""
+
+    report: VerificationReport
+    files: Fact[BundleFiles]
+    keyring: Fact[Keyring]
+    signed: Fact[tuple[Logged, ...]]
+    stories: Fact[tuple[Story, ...]]
+    figures: Fact[Figures]
+    state: Fact[State]
+
+    @property
+    def reproducible(self) -> Reproducible | None:
+        """What another bundle is compared with; None unless this one is verified."""
+        if self.report.verdict is not Verdict.VERIFIED:
+            return None
+        return Reproducible(
+            tier=self.report.tier,
+            stories=self.stories.value,
+            signed=self.signed.value,
+            figures=self.figures.value,
+        )
 
 
 def verify_path(path: Path, demands: Demands) -> VerificationReport:
@@ -78,8 +121,18 @@ def verify_path(path: Path, demands: Demands) -> VerificationReport:
     return verify(lambda: read_bundle(path), demands)
 
 
+def judge_path(path: Path, demands: Demands, second: Judged | None = None) -> Judged:
+    """Judge the bundle at `path`; as `verify_path`, with the facts behind the report."""
+    return judge(lambda: read_bundle(path), demands, second)
+
+
 def verify(read: Callable[[], BundleFiles], demands: Demands) -> VerificationReport:
     """Walk the list over the files that `read` finds and report; never raises for what a bundle holds."""
+    return judge(read, demands).report
+
+
+def judge(read: Callable[[], BundleFiles], demands: Demands, second: Judged | None = None) -> Judged:
+    """Walk the list, and what the auditor asked for beyond it; `second` is the bundle of `--reproduced-by`, judged."""
     walk = Walk()
 
     # Foundation.
@@ -124,15 +177,49 @@ def verify(read: Callable[[], BundleFiles], demands: Demands) -> VerificationRep
     # (17) recompute
     figures = walk.step("recompute", lambda: recompute.check(stories.value, traces.value, timelines.value, found.value))
 
+    # (18) continuity
+    left = walk.step("continuity", lambda: continuity.check(stories.value, traces.value, found.value))
+
     # Conclusion.
-    # (18) certifiability
+    # (19) certifiability
     worth = walk.step(
-        "certifiability", lambda: certifiability.check(stories.value, keys.value, rules.value, figures.value)
+        "certifiability",
+        lambda: certifiability.check(stories.value, keys.value, rules.value, figures.value, left.value),
     )
-    # (19) committed
+    # (20) committed
     walk.step("committed", lambda: committed.check(stories.value, figures.value))
 
-    return summarize(
+    # Asked for.
+    # (21) reproduction
+    if second is not None:
+        worth = _reproduced(walk, worth, second, stories=stories, signed=signed, figures=figures)
+    # (22) demanded
+    own = demands.policy
+    if own is not None:
+        now = demands.as_of or demands.now
+        walk.step(
+            "demanded",
+            lambda: demanded.check(
+                own,
+                tier=worth.value.tier,
+                stories=stories.value,
+                signed=signed.value,
+                final=final.value,
+                now=now or final.value.judged_at,
+            ),
+        )
+    # (23) memory
+    state: Fact[State] = Fact("memory")
+    known = demands.state
+    if known is not None:
+        state = walk.step(
+            "memory",
+            lambda: memory.check(
+                known, files.value, pin=demands.root, root=anchor.value, keyring=keys.value, final=final.value
+            ),
+        )
+
+    report = summarize(
         walk,
         root=demands.root,
         keyring=keys,
@@ -143,3 +230,26 @@ def verify(read: Callable[[], BundleFiles], demands: Demands) -> VerificationRep
         figures=figures,
         worth=worth,
     )
+    return Judged(
+        report=report, files=files, keyring=keys, signed=signed, stories=stories, figures=figures, state=state
+    )
+
+
+def _reproduced(
+    walk: Walk,
+    worth: Fact[Worth],
+    second: Judged,
+    *,
+    stories: Fact[tuple[Story, ...]],
+    signed: Fact[tuple[Logged, ...]],
+    figures: Fact[Figures],
+) -> Fact[Worth]:
+    """Return what the bundle is worth with the second one beside it."""
+
+    def check() -> Established[Worth]:
+        first = Reproducible(tier=worth.value.tier, stories=stories.value, signed=signed.value, figures=figures.value)
+        found = reproduction.check(first, second.reproducible)
+        raised = Worth(found.value, worth.value.flags, certifiable=worth.value.certifiable)
+        return Established(raised, found.detail)
+
+    return walk.step("reproduction", check)

@@ -1,8 +1,9 @@
 """A world whose runner has an accelerator, in virtual time: its power is given, and every reading follows from it.
 
 The device rests at `idle_mw` and works at `work_mw` while it is asked; `after_ms` of work may come after a run's last
-answer. Its counter ticks every 100 ms and its mean is that of the last second. Edit `power_of`, `counted` or the fields
-to make it an evil twin.
+answer. Its counter ticks every 100 ms, counts on from session to session, and its mean is that of the last second;
+between sessions it idles, and `unlogged_mj` says what it spent there beside that. Edit `power_of`, `counted` or the
+fields to make it an evil twin.
 """
 
 from __future__ import annotations
@@ -72,9 +73,19 @@ _STATE = {
 class AcceleratedWorld(World):
     """A runner with one accelerator; four points of eight seconds each make a window of 32 s."""
 
-    def __init__(self, name: str = STAND_IN, *, query_ms: int = 8_000, passes: int = 1) -> None:
-        super().__init__(Trust(devices=(UUID,)), query_ms=query_ms, idle_ms=4_500)
-        self.devices = (DeviceFacts(uuid=UUID, name=name, memory_bytes=81_559 << 20),)
+    def __init__(
+        self,
+        name: str = STAND_IN,
+        *,
+        query_ms: int = 8_000,
+        passes: int = 1,
+        trust: Trust | None = None,
+        uuid: str = UUID,
+    ) -> None:
+        super().__init__(trust or Trust(devices=(uuid,)), query_ms=query_ms, idle_ms=4_500)
+        self.devices = (DeviceFacts(uuid=uuid, name=name, memory_bytes=81_559 << 20),)
+        self.unlogged_mj = 0
+        self._left: tuple[int, int] | None = None  # where the last session's record left the counter: ns, mJ
         self.kind = "simulated" if name.startswith("Jouleseal") else "nvml"
         self.passes = passes
         self.idle_mw, self.work_mw, self.after_ms = 70_000, 300_000, 0
@@ -95,9 +106,17 @@ class AcceleratedWorld(World):
         """Add the device's readings to the scene."""
         power = self.power_of(stage, timelines)
 
+        counted = 7_000_000
+        if self._left is not None:
+            at, counted = self._left
+            counted += (stage.origin - at) * self.idle_mw // 10**9 + self.unlogged_mj - int(power.energy(0) / 10**9)
+
         @cache
         def energy(t: int) -> int:
-            return int(power.energy(t) * self.gain_permille / 1_000 / 10**9) + 7_000_000
+            return int(power.energy(t) * self.gain_permille / 1_000 / 10**9) + counted
+
+        end = stage.windows[-1][2] + 100 * MS
+        self._left = (stage.origin + end, energy(end))
 
         state = {f"gpu0.{name}": (lambda t, value=value: value) for name, value in _STATE.items()}
         stage.world = {

@@ -103,13 +103,17 @@ class Trust:
     devices: Sequence[str] = ()  # that the runner's key may measure
     runner_role: str = "runner"
     keyring_signers: Sequence[str] | None = None
+    keyring_version: int = 1
+    runner_id: str = "runner-1"
+    runner_key: str = "runner"
+    auditors: Sequence[str] = ()  # the names of verifiers whose verdicts count; their keys are auditor-<name>
 
     def key(self, name: str) -> Key:
         return Key(f"{self.name}/{name}")
 
     @property
     def runner(self) -> Key:
-        return self.key("runner")
+        return self.key(self.runner_key)
 
     @property
     def log(self) -> LogKey:
@@ -124,7 +128,7 @@ class Trust:
         )
 
     def enrol(self, key_name: str, role: str, name: str) -> EnrolledKey:
-        scope = Scope(runner_id="runner-1", devices=tuple(self.devices), predicate_names=tuple(self.scope_names))
+        scope = Scope(runner_id=self.runner_id, devices=tuple(self.devices), predicate_names=tuple(self.scope_names))
         return EnrolledKey(
             key=self.key(key_name).public_key,
             role=role,
@@ -137,9 +141,15 @@ class Trust:
         )
 
     def keyring(self) -> Keyring:
-        keys = [self.enrol("runner", self.runner_role, "runner-1"), self.enrol("log", "log", self.log.name)]
+        keys = [self.enrol(self.runner_key, self.runner_role, self.runner_id), self.enrol("log", "log", self.log.name)]
         keys += [self.enrol(f"witness-{n}", "witness", self.witness(n).name) for n in self.witnesses]
-        return Keyring(version=1, issued_on=moment(START), policy_sha256=sha256_hex(self.policy()), keys=tuple(keys))
+        keys += [self.enrol(f"auditor-{n}", "auditor", n) for n in self.auditors]
+        return Keyring(
+            version=self.keyring_version,
+            issued_on=moment(START),
+            policy_sha256=sha256_hex(self.policy()),
+            keys=tuple(keys),
+        )
 
     def root(self) -> bytes:
         holders = [self.key(name) for name in self.root_holders]
@@ -245,7 +255,7 @@ class World:
     def link(self) -> dict:
         last = self.said[-1] if self.said else None
         return {
-            "id": "runner-1",
+            "id": self.trust.runner_id,
             "keyId": self.trust.runner.public_key.key_id,
             "bootId": self.boot_id,
             "seq": len(self.said) + 1,

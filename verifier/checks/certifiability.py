@@ -1,4 +1,4 @@
-"""Check 18: the tier is earned, and the result's flags leave out nothing that the evidence raises.
+"""Check 19: the tier is earned, and the result's flags leave out nothing that the evidence raises.
 
 The tier follows from who witnessed: a quorum that the operator's own witnesses can make by themselves is T1, however
 many keys it has. One that needs a party of another organisation is T2, and T3 where everything before this passed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from protocol.attestation.keyring import Keyring
+from protocol.methodology.continuity import UNEXPLAINED_ENERGY, Gap
 from protocol.methodology.figures import measurement_flags
 from protocol.methodology.flags import CellFacts, open_flags
 from protocol.methodology.tasks import REGISTRY, Task
@@ -36,11 +37,15 @@ def check(
     keyring: Keyring,
     policy: Policy,
     figures: Mapping[str, Mapping[str, CellFigures]],
+    unexplained: Sequence[Gap] = (),
 ) -> Established[Worth]:
-    """Return the tier and the flags; raises VerificationError where a result claims to be worth more."""
+    """Return the tier and the flags; raises VerificationError where a result claims to be worth more.
+
+    `unexplained` is what accelerators counted between sessions and no record explains; it raises a flag of its own.
+    """
     tier = earned_tier(keyring, policy)
     findings = Findings()
-    flags: set[str] = set()
+    flags: set[str] = {UNEXPLAINED_ENERGY} if unexplained else set()
     for story in stories:
         raised = _flags(story, tier, figures[story.campaign])
         claimed = set(story.result.predicate.flags)

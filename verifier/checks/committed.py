@@ -1,4 +1,4 @@
-"""Check 19: figures on the committed list are bound by response roots, and open until somebody asks for leaves.
+"""Check 20: figures on the committed list are bound by response roots, and open until somebody asks for leaves.
 
 What shows without leaves is that the cell's figure is the mean of what its runs claim, and its errors their sum: a
 difference makes the claim false. Agreement proves nothing about the answers, so the claim stays open.

@@ -52,7 +52,7 @@ def _session(session: Session, plan: CampaignPlan, files: Mapping[str, bytes]) -
                 observed=f"a record whose chain ends in {trace.digest}",
                 expected=f"{outcome.trace_chain}",
             )
-        _check_magnitude(trace)
+        check_magnitude(trace)
         _check_windows(trace, len(outcome.runs))
         _check_devices(trace, plan)
         validate(trace)
@@ -63,7 +63,7 @@ def _session(session: Session, plan: CampaignPlan, files: Mapping[str, bytes]) -
     return trace
 
 
-def _check_magnitude(trace: PowerTrace) -> None:
+def check_magnitude(trace: PowerTrace) -> None:
     """Refuse numbers that no counter of 64 bits can hold: arithmetic on them is exact, and so without end."""
     facts = [trace.period_ns, trace.host_period_ns, trace.host_cpus, trace.clock_ticks, trace.misses]
     facts += [trace.attachment.cpus_milli] if trace.attachment is not None else []

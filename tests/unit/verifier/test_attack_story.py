@@ -503,3 +503,33 @@ def test_a_field_of_a_later_version_cannot_be_judged(world):
     statement["predicate"]["discount"] = "10 %"
     assert say_raw(world, "campaign-plan", dumps(statement)) == set()
     assert world.judge().verdict is Verdict.UNJUDGED
+
+
+@pytest.mark.parametrize("status", ["completed", "aborted"])
+def test_a_session_without_runs_is_judged_and_never_our_own_fault(world, status):
+    """`runs: []`, signed and logged: figures over no runs have no mean, and nobody may fall over that."""
+    honest = World()
+    honest.campaign()
+    cells = honest.said[-1].predicate["cells"]
+    plan = world.plan([cell()])
+    intent = world.intent(plan, cell())
+    ran = world.run(cell())
+    failure = DISTURBED if status == "aborted" else None
+    without = {"session-outcome": lambda outcome: outcome["runs"].clear()}
+    said = world.outcome(plan, intent, cell(), ran, failure=failure, edit=without)
+    if status == "aborted":
+        world.result(plan, failure=DISTURBED)
+    else:
+        cells[0]["outcome"] = said.statement_id
+        world.say("campaign-result", _result(honest, plan, said, cells))
+    report = world.judge()
+    assert report.verdict is Verdict.FALSE
+    assert ("campaign", "RUNS") in failed(report) or status == "aborted"
+
+
+def _result(honest, plan, outcome, cells):
+    """A completed campaign's result, told by hand, as no library of ours would compute it."""
+    told = dict(honest.said[-1].predicate)
+    del told["runner"]
+    link = {"logIndex": outcome.index, "id": outcome.statement_id}
+    return {**told, "campaign": plan.statement_id, "outcomes": [link], "cells": cells}

@@ -22,7 +22,7 @@ from verifier.verify import verify_path
 
 LIST = (
     "container root keyring policy log inclusion signatures statements completeness campaign image nonce evidence "
-    "timeline trace time recompute certifiability committed"
+    "timeline trace time recompute continuity certifiability committed"
 ).split()
 
 
