@@ -11,8 +11,8 @@ Rules
 2. Idle: the slope between the two ticks of the last 2 s before OPEN that resolve it best (the sum of their half widths
    over the time between them is smallest). The sampler hunts ticks twice while it arms, 1 s apart, for this.
 3. A, primary (method nvml-gated/1): the counter's difference between one tick before OPEN and one after CLOSE, minus
-   the idle slope over the slack at both ends. Of the ticks, the one with the smallest doubt is taken: its half width,
-   and a hundredth of its slack, because the idle slope is good to about that.
+   the idle slope over the slack at both ends. Of the ticks, the one with the smallest doubt is taken: idle over its
+   half width, and the idle slope's bound over its slack.
 4. Deferred work: what the counter gained from A's last tick to the end of the hold, above idle. It is charged as soon
    as it exceeds what the ticks can resolve (a bound, not a deviation), and named DEFERRED_WORK from 1 % of the window.
    Energy above idle in A's own slack is never subtracted, and so is charged too.
@@ -32,7 +32,8 @@ Rules
                than it resolves. For work of a height P above idle that resolution is P x h / sqrt 6 with h the longest
                time that the mean was seen to stand still while it should fall (the unbracketed edges of a held value,
                as of a counter), and P x g^2 / 8 per second at each of its four corners, g the time between readings
-               around it (the trapezoid rule at a kink: slope x(g - x)/2).
+               around it (the trapezoid rule at a kink: slope x(g - x)/2). Its last digit, 1 mW of the work and of idle,
+               is a rectangular distribution.
    u_runs      s/sqrt n over the runs of a cell
 Everything is exact arithmetic in fractions; orchestrator and verifier get the same bytes.
 """
@@ -59,7 +60,6 @@ IDLE_BASE_NS: Final = 2 * NS_PER_S  # within what settling (1.5 s) and arming (1
 MEAN_BASE_NS: Final = 500 * NS_PER_MS  # of it, what a 1 s mean says of idle alone
 HOLD_NS: Final = 2 * NS_PER_S  # idle after CLOSE, at least: the mean's 1 s, and time for deferred work to show
 HOLD_LIMIT_NS: Final = 2_500 * NS_PER_MS  # and at most: what comes later is the next run's settling
-SLACK_DOUBT: Final = Fraction(1, 100)  # of the idle slope, for the choice of ticks only
 DEFERRED_SHARE: Final = Fraction(1, 100)
 CHANNELS_SHARE: Final = Fraction(2, 100)
 FLAG_DEFERRED: Final = "DEFERRED_WORK"
@@ -316,10 +316,10 @@ def bracket(found: Series, gated: Gate) -> Bracket:
     held = [tick for tick in moves if tick.after_ns >= window.close_ns]
     idle = slope(quiet, found.name)
     idle_after = slope(held, found.name)
-    start = min(quiet, key=lambda tick: tick.half + SLACK_DOUBT * (window.open_ns - tick.at))
-    end = min(held, key=lambda tick: tick.half + SLACK_DOUBT * (tick.at - window.close_ns))
+    start = min(quiet, key=lambda tick: idle.watts * tick.half + idle.bound * (window.open_ns - tick.at))
+    end = min(held, key=lambda tick: idle.watts * tick.half + idle.bound * (tick.at - window.close_ns))
     slack = (window.open_ns - start.at) + (end.at - window.close_ns)
-    last = min(held, key=lambda tick: tick.half + SLACK_DOUBT * (gated.until_ns - tick.at))
+    last = min(held, key=lambda tick: idle.watts * tick.half + idle.bound * (gated.until_ns - tick.at))
     tail = last.at - end.at
     deferred = (last.value - end.value) * _MILLI - energy(idle.watts, tail)
     resolution = energy(idle.bound, tail) + energy(idle.watts, last.half + end.half) + _QUANTUM
@@ -347,6 +347,7 @@ def mean_integral(found: Series, gated: Gate) -> MeanIntegral:
     watts = max(above, Fraction(0)) * NS_PER_S / window.duration_ns  # the work's height: a mean climbs at so much a s
     unresolved = sum((watts * Fraction(step, NS_PER_S) ** 2 * _CORNER for step in steps), Fraction(0))
     unresolved += energy(watts, _stands_still(found, window.close_ns)) * statistics.square_root(_SIXTH)
+    unresolved += energy(_MILLI, gated.until_ns - window.open_ns) * statistics.square_root(_THIRD)
     return MeanIntegral(joules=joules, idle_watts=idle, resolution=unresolved)
 
 
