@@ -82,6 +82,8 @@ demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (abo
 	  $(foreach v,$(VENDORS),reference_containers/$(v)/submission.yaml)
 	@.venv/bin/jouleseal label $(DEMO)/bundle.tar --campaign 1 --out $(DEMO)/label.svg
 	@.venv/bin/jouleseal label $(DEMO)/bundle.tar --campaign 2 --out $(DEMO)/label-2.svg
+	@.venv/bin/jouleseal report $(DEMO)/bundle.tar --campaign 1 --out $(DEMO)/report
+	@.venv/bin/jouleseal report $(DEMO)/bundle.tar --campaign 2 --out $(DEMO)/report-2
 	@.venv/bin/jouleseal-verify $(DEMO)/bundle.tar --root $(DEMO)/root.json
 else ifeq ($(DEVICE),simulated)
 demo: $(STAMP) images
