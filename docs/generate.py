@@ -22,10 +22,7 @@ def cli_page() -> str:
     """Return the page of commands: every help text, as the commands print it."""
     parts = ["# Commands\n\nMade from the code by `make docs`; `make check` compares.\n"]
     for parser in (jouleseal_parser(), verify_parser(), inspect_parser()):
-        parts.append(_block(parser))
-        for action in parser._actions:  # noqa: SLF001 - argparse has no other way to its subcommands
-            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-                parts += [_block(command) for command in action.choices.values()]
+        parts += _blocks(parser)
     return "\n".join(parts)
 
 
@@ -33,6 +30,15 @@ def errors_page() -> str:
     """Return the page of errors: the tree, as the code draws it."""
     tree = (errors.__doc__ or "").strip()
     return f"# Errors\n\nMade from the code by `make docs`; `make check` compares.\n\n{tree}\n"
+
+
+def _blocks(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the help text of a parser and, below it, of all its subcommands."""
+    blocks = [_block(parser)]
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to its subcommands
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            blocks += [block for command in action.choices.values() for block in _blocks(command)]
+    return blocks
 
 
 def _block(parser: argparse.ArgumentParser) -> str:

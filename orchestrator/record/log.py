@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -154,7 +155,8 @@ class LogWriter:
         """Publish the note with its quorum's lines, in the policy's order; RecordUnsound NO_QUORUM without one."""
         lines = {**self._own_line(note), **given}
         asked = self._asked(note, lines.keys(), ask_all=ask_all)
-        self.missing, lines = asked.missing, {**asked.lines, **lines}
+        self._name(asked.missing)
+        lines = {**asked.lines, **lines}
         if not self._policy.satisfied_by({line.key_id for line in lines.values()}):
             raise _no_quorum(self._policy.witnesses.keys() - lines.keys(), self.missing)
         ordered = tuple(lines[name] for name in self._policy.witnesses if name in lines)
@@ -162,6 +164,14 @@ class LogWriter:
         write_atomic(self._folder / _CHECKPOINT, cosigned.to_bytes())
         self._drop_old_tiles()
         return open_checkpoint(cosigned.to_bytes(), self._policy)
+
+    def _name(self, missing: tuple[Missing, ...]) -> None:
+        """Say who did not cosign, once for as long as nothing changes."""
+        known = {(item.name, item.code) for item in self.missing}
+        for item in missing:
+            if (item.name, item.code) not in known:
+                print(f"jouleseal: a witness did not cosign: {item}", file=sys.stderr)
+        self.missing = missing
 
     def _asked(self, note: Note, have: AbstractSet[str], *, ask_all: bool) -> Collected:
         if not self._remotes:

@@ -37,6 +37,7 @@ from orchestrator.record.sequence import (
 from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.trust import KEY_EVENTS, PENDING_EVENT
 from orchestrator.record.witness import LocalWitness
+from orchestrator.record.witness_client import Missing, remote_witnesses
 from protocol.attestation.bundle import statement_path
 from protocol.attestation.claims import RunnerLink
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, Envelope, read_envelope, sign
@@ -52,7 +53,7 @@ from protocol.attestation.root import TARGETS_ROLE
 from protocol.attestation.sigstore_bundle import LogEntry, SigstoreBundle, parse_sigstore_bundle
 from protocol.attestation.statement import Statement, parse_statement
 from protocol.errors import ClockUnsound, RecordUnsound, Unverifiable, VerificationError
-from protocol.tlog.entry import check_entry
+from protocol.tlog.entry import SeenCheckpoint, check_entry
 from protocol.tlog.leaf import Leaf, parse_leaf
 from protocol.tlog.merkle import leaf_hash
 from protocol.tlog.note import parse_note
@@ -98,7 +99,8 @@ class Registrar:
             log=domain.policy.log,
             clock=self._clock,
         )
-        self._log = LogWriter(domain, self._witness)
+        remotes = remote_witnesses(domain.home, domain.policy, domain.witness_key)
+        self._log = LogWriter(domain, self._witness, remotes)
         self._history: list[Recorded] = []
 
     @classmethod
@@ -122,6 +124,15 @@ class Registrar:
     def history(self) -> tuple[Recorded, ...]:
         """Everything that this runner has recorded, with this key and those before it, in log order."""
         return tuple(self._history)
+
+    @property
+    def missing_witnesses(self) -> tuple[Missing, ...]:
+        """Who did not cosign the last checkpoint, and why."""
+        return self._log.missing
+
+    def refresh(self, offline: bytes | None = None) -> SeenCheckpoint:
+        """Ask every witness again about the latest checkpoint; see `LogWriter.refresh`."""
+        return self._log.refresh(offline)
 
     def open_intents(self) -> tuple[OpenIntent, ...]:
         """Return the sessions that were declared and have no outcome: what a crash left behind."""

@@ -59,15 +59,15 @@ class WitnessServer:
             self._server = _Server(address, handler)
         except OSError as error:
             raise _cannot_listen(address, error) from error
-        self._address = address
+        self.address = address
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
 
     @property
     def url(self) -> str:
         """The submission prefix, as a log's operator writes it into witnesses.json."""
-        if self._address.socket is not None:
-            return f"unix:{self._address.socket.resolve()}"
-        return f"http://{self._address.host}:{self._server.socket.getsockname()[1]}"
+        if self.address.socket is not None:
+            return f"unix:{self.address.socket.resolve()}"
+        return f"http://{self.address.host}:{self._server.socket.getsockname()[1]}"
 
     def start(self) -> None:
         """Listen."""
@@ -79,8 +79,8 @@ class WitnessServer:
         self._server.hang_up()
         self._server.server_close()
         self._thread.join()
-        if self._address.socket is not None:
-            self._address.socket.unlink(missing_ok=True)
+        if self.address.socket is not None:
+            self.address.socket.unlink(missing_ok=True)
 
     def run_until(self, stop: Event) -> None:
         """Listen until the event is set."""
