@@ -4,8 +4,8 @@ Rules
 1. A device is read every 4.5 ms until a tick was seen and its period is known (from the last two ticks, or from an
    earlier hunt). From then on the next tick is foreseen, and is read for every 0.4 ms from 6 ms before to 6 ms after.
    So a tick is known to 0.3 ms at the cost of some thirty reads.
-2. A hunt ends when each device has shown the wanted ticks, one of them known to 0.75 ms, or has had its tries, or at its
-   limit of 1 s. What was not found then is not made up: the account finds no ticks, and voids the window.
+2. A hunt ends when each device has shown the wanted ticks, one of them known to 0.75 ms, or has had its tries, or at
+   its limit of 1 s. What was not found then is not made up: the account finds no ticks, and voids the window.
 3. Polling is kept to the edges: ten times the reads throughout cost ten times the CPU and gain no accuracy.
 """
 
