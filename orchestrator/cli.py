@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import __version__
+from orchestrator.commands.keys_parser import add_keys
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
 
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--records", type=Path, metavar="DIR", help="with --qualify: keep the records that it stands on"
     )
 
+    add_keys(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     run = _run_parser(commands)
     label = commands.add_parser("label", help="public: draw the label of a result in a bundle")
     label.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -211,7 +213,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise _not_installed(missing.name) from missing
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 - one return a command
+def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911 - one return a command
     # Imports inside, so that `--help` answers without loading the engine, the wire or the metric libraries.
     match arguments.command:
         case "new":
@@ -238,6 +240,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: PLR0911 - one retu
             from orchestrator.commands import calibrate  # noqa: PLC0415
 
             return calibrate.run(arguments)
+        case "keys":
+            from orchestrator.commands import keys  # noqa: PLC0415
+
+            return keys.run(arguments)
         case "label":
             from orchestrator.commands import label  # noqa: PLC0415
 

@@ -159,7 +159,7 @@ def open_domain(home: Path, unlock: Unlock = no_passphrase) -> Domain:
         trust = read_trust(home / TRUST)
     except VerificationError as error:
         raise _broken(f"a trust file: {error}", "the files that `jouleseal init` and `jouleseal keys` wrote") from error
-    runner, runner_signer = _runner_in_force(home / "keys", trust.keyring, unlock)
+    runner, runner_signer = runner_in_force(home / "keys", trust.keyring, unlock)
     log_signer, witness_signer = (load_key(home / "keys" / f"{name}.pem", unlock) for name in ("log", "witness"))
     if log_signer.public_key != trust.policy.log.public_key:
         raise _broken("keys/log.pem is not the policy's log key", "the key that made the log")
@@ -246,7 +246,7 @@ def _finish_moving(home: Path) -> None:
         shutil.rmtree(stage)
 
 
-def _runner_in_force(folder: Path, keyring: Keyring, unlock: Unlock) -> tuple[EnrolledKey, FileSigner]:
+def runner_in_force(folder: Path, keyring: Keyring, unlock: Unlock) -> tuple[EnrolledKey, FileSigner]:
     """Return the runner's key in force and its signer; where every key is revoked, the last to begin."""
     first = folder / "runner.pem"  # may be destroyed once another is in force
     others = sorted(folder.glob("runner-*.pem"))

@@ -55,14 +55,30 @@ class FileSigner:
         """Return the 64 bytes of the Ed25519 signature."""
         return self._key.sign(message)
 
+    def to_pem(self, secrecy: KeySerializationEncryption) -> bytes:
+        """Return the key as PKCS #8 PEM."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secrecy)
+
 
 def no_passphrase(_name: str) -> bytes | None:
     """Answer for every key that there is no passphrase: what an unattended command says."""
     return None
 
 
+def new_key() -> FileSigner:
+    """Make a key that is nowhere but in memory."""
+    return FileSigner(Ed25519PrivateKey.generate())
+
+
 def create_key(path: Path, passphrase: bytes | None = None) -> FileSigner:
-    """Make a key, write it as PKCS #8 PEM with mode 0600, encrypted if a passphrase is given, and return its signer.
+    """Make a key, save it, and return its signer; errors as of `save_key`."""
+    signer = new_key()
+    save_key(signer, path, passphrase)
+    return signer
+
+
+def save_key(signer: FileSigner, path: Path, passphrase: bytes | None = None) -> None:
+    """Write a key as PKCS #8 PEM with mode 0600, encrypted if a passphrase is given.
 
     UsageError KEY_EXISTS where there is a file already: a key that was overwritten cannot be made again.
     """
@@ -73,12 +89,10 @@ def create_key(path: Path, passphrase: bytes | None = None) -> FileSigner:
             expected="a path without a file",
             hint="name another file; a key that is overwritten is lost with everything that only it could sign",
         )
-    key = Ed25519PrivateKey.generate()
     secrecy: KeySerializationEncryption = NoEncryption()
     if passphrase is not None:
         secrecy = BestAvailableEncryption(_checked_passphrase(passphrase))
-    write_atomic(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secrecy), mode=KEY_MODE)
-    return FileSigner(key)
+    write_atomic(path, signer.to_pem(secrecy), mode=KEY_MODE)
 
 
 def load_key(path: Path, unlock: Unlock = no_passphrase) -> FileSigner:
