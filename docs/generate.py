@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.cli import build_parser as jouleseal_parser
 from protocol import errors
-from verifier.cli import inspect_parser, verify_parser
+from verifier.cli import inspect_parser, open_leaves_parser, verify_parser, vsa_parser
 
 DOCS = Path(__file__).parent
 _COLUMNS = "100"  # argparse wraps at the terminal's width unless told
@@ -21,7 +21,7 @@ _COLUMNS = "100"  # argparse wraps at the terminal's width unless told
 def cli_page() -> str:
     """Return the page of commands: every help text, as the commands print it."""
     parts = ["# Commands\n\nMade from the code by `make docs`; `make check` compares.\n"]
-    for parser in (jouleseal_parser(), verify_parser(), inspect_parser()):
+    for parser in (jouleseal_parser(), verify_parser(), inspect_parser(), open_leaves_parser(), vsa_parser()):
         parts += _blocks(parser)
     return "\n".join(parts)
 

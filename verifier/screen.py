@@ -56,6 +56,14 @@ def show_inspection(seen: Mapping[str, Any], out: TextIO | None = None) -> None:
     screen.line(screen.styled("NOT VERIFIED. To verify: jouleseal-verify BUNDLE --root ROOT", _YELLOW))
 
 
+def show_verdict(told: Mapping[str, Any], out: TextIO | None = None) -> None:
+    """Print another verifier's verdict, which a listed key signed and which passed."""
+    screen = _Screen(out or sys.stdout)
+    _show_tree(screen, told, "")
+    screen.line()
+    screen.line(screen.styled("ACCEPTED", "1;32") + "  a listed verifier signed this; you have not verified the bundle")
+
+
 def printable(text: str) -> str:
     """Return `text` with every character that could steer a terminal written as its escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

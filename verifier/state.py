@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import Json, dumps, loads_canonical
 from protocol.errors import UsageError, VerificationError
+from verifier.files import write_whole
 
 STATE_FORMAT = "jouleseal-verifier-state/1"
 MAX_STATE_BYTES = 1 << 20  # an auditor of a thousand domains takes about half of it
@@ -97,21 +97,8 @@ def read_state(path: Path) -> State:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Replace the file whole; UsageError STATE_UNREADABLE where it cannot be written."""
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        with draft.open("wb") as file:
-            file.write(state.to_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise _unusable(path, str(error.strerror or error)) from error
+    """Replace the file whole; UsageError FILE_UNWRITABLE where it cannot be written."""
+    write_whole(path, state.to_bytes(), option="--state")
 
 
 def _read_log(fields: Fields) -> SeenLog:

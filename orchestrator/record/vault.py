@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from orchestrator.record.store import disk_errors, make_folder, write_atomic
+from protocol.attestation.openings import Opening, open_leaves
 from protocol.attestation.responses import SECRET_BYTES
 from protocol.errors import RecordUnsound
 
@@ -66,6 +67,18 @@ class Vault:
             start += _PLACE.size + length
             found.setdefault(run, {})[point] = plain[start - length : start]
         return plain[:SECRET_BYTES], found
+
+    def open_leaves(self, session: str, outcome: str, places: Mapping[int, Sequence[int]]) -> tuple[Opening, ...]:
+        """Return the leaves of these places (by run) that an auditor asked for; the session's others stay unknown.
+
+        RecordUnsound as `get`; VerificationError NO_SUCH_LEAF for a place that a run does not have.
+        """
+        secret, answers = self.get(session)
+        return tuple(
+            opening
+            for run, wanted in places.items()
+            for opening in open_leaves(secret, outcome, run, answers.get(run, {}), wanted)
+        )
 
     def _path(self, session: str) -> Path:
         return self.folder / f"{session}.answers"

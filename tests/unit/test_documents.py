@@ -8,10 +8,11 @@ import pytest
 
 from orchestrator.cli import build_parser
 from protocol import errors
-from verifier.cli import verify_parser
+from verifier.cli import inspect_parser, open_leaves_parser, verify_parser, vsa_parser
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("*/*/README.md")])
+VERIFYING = {"inspect": inspect_parser, "open-leaves": open_leaves_parser, "vsa": vsa_parser}
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"(?m)^    (?:sudo )?(?:\.venv/bin/)?(jouleseal(?:-verify)? [^#\n]+)")
 
@@ -35,11 +36,13 @@ def test_every_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("line", list(commands()))
 def test_every_command_shown_is_understood(line):
-    words = shlex.split(re.sub(r"\[[^]]*\]|<[^>]*>", "x", line))
-    parser = build_parser() if words[0] == "jouleseal" else verify_parser()
-    if words[:2] == ["jouleseal-verify", "inspect"]:
-        return
-    parser.parse_args(words[1:])
+    words = shlex.split(re.sub(r"\[[^]]*\]|<[^>]*>|\$\([^)]*\)", "x", line))
+    if words[0] == "jouleseal":
+        build_parser().parse_args(words[1:])
+    elif words[1] in VERIFYING:
+        VERIFYING[words[1]]().parse_args(words[2:])
+    else:
+        verify_parser().parse_args(words[1:])
 
 
 def test_the_pages_show_commands_at_all():

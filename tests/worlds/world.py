@@ -14,13 +14,14 @@ Keys are derived from names, so a world is the same bytes every time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator import assemble
+from orchestrator.evaluate.commitment import commit
 from protocol.attestation import bundle as layout
 from protocol.attestation.claims import Failure, Resource, StatementLink
 from protocol.attestation.digest import sha256_hex
@@ -29,6 +30,7 @@ from protocol.attestation.keyring import EnrolledKey, Keyring, Scope, sign_keyri
 from protocol.attestation.keys import PublicKey, ed25519_key
 from protocol.attestation.moment import format_moment
 from protocol.attestation.nonce import session_nonce
+from protocol.attestation.openings import Opening, open_leaves
 from protocol.attestation.predicates import CampaignPlan, SessionOutcome
 from protocol.attestation.root import ROLES, build_root
 from protocol.attestation.sigstore_bundle import LogEntry, SigstoreBundle
@@ -62,6 +64,7 @@ START = EPOCH + 5_000
 IMAGE = sha256_hex(b"the image's configuration")
 OTHER_IMAGE = sha256_hex(b"another image's configuration")
 PROFILE = b'{"launch":"profile"}'
+SECRET = hashlib.sha256(b"the secret of a session's answers").digest()
 SUBMISSION = b"vendor: acme\nmodel: tiny\n"
 
 Edit = Mapping[str, Callable[[dict], object]]
@@ -437,6 +440,7 @@ class World:
 
     def _run_facts(self, ran: Ran, number: int, digest: str, failure: Failure | None) -> assemble.RunFacts:
         records = ran.timelines[number - 1]
+        leaves = sum(record.samples for record in records)
         return assemble.RunFacts(
             run=number,
             timeline_sha256=digest,
@@ -444,12 +448,21 @@ class World:
             samples=sum(record.samples for record in records),
             passes=records[-1].passno + 1,
             figures=None if failure else self.figures_of_run(ran, number),
-            response_root=hashlib.sha256(b"responses %d" % number).digest(),
-            response_leaves=sum(record.samples for record in records),
+            response_root=commit(SECRET, number, self.answers(leaves)).root,
+            response_leaves=leaves,
             metric="accuracy",
             quality=f"0.9{number}00",
             errors=0,
         )
+
+    def answers(self, leaves: int) -> dict[int, bytes]:
+        """Return the `Answer` messages of a run by place: labels that count up, each right but every fourth."""
+        return {place: answer(str(place % 4 % 3)) for place in range(leaves)}
+
+    def openings(self, outcome: Said, run: int, places: Iterable[int]) -> tuple[Opening, ...]:
+        """Open leaves of a session, as its operator would from the vault."""
+        leaves = outcome.predicate["runs"][run - 1]["responses"]["leaves"]
+        return open_leaves(SECRET, outcome.statement_id, run, self.answers(leaves), places)
 
     def figures_of_run(self, ran: Ran, number: int) -> RunFigures:
         """Return what the runner says of one run."""
@@ -529,6 +542,14 @@ class World:
 
     def tar(self, files: Mapping[str, bytes] | None = None) -> bytes:
         return b"".join(layout.write_tar(self.bundle() if files is None else files))
+
+
+def answer(label: str) -> bytes:
+    """Return an `Answer` message with one label, in the wire's bytes."""
+    name = label.encode()
+    inner = b"\x0a" + bytes([len(name)]) + name
+    labels = b"\x0a" + bytes([len(inner)]) + inner
+    return b"\x22" + bytes([len(labels)]) + labels
 
 
 def submission(model: str = "tiny") -> Submission:

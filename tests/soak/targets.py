@@ -1,0 +1,237 @@
+"""Every parser that touches untrusted bytes, with seeds to start from and a reading that may refuse but never crash.
+
+Rules:
+1. A reading raises an error of our tree that says whose mistake it is, or returns. Anything else is a finding.
+2. JSON is tried as it comes and, where it is JSON at all, once more in canonical spelling; a meter's record once more
+   with its chain mended. Otherwise nearly every mutation would stop at the first rule, and the rest stay untried.
+3. Seeds are files of a world in virtual time, small ones, so that an execution is short.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+from protocol.attestation import bundle as layout
+from protocol.attestation.encoding import b64decode
+from protocol.attestation.envelope import read_envelope
+from protocol.attestation.fields import Fields
+from protocol.attestation.jcs import dumps, loads, loads_canonical
+from protocol.attestation.key_event import parse_key_statement
+from protocol.attestation.keyring import KEYRING_PAYLOAD_TYPE, parse_keyring
+from protocol.attestation.openings import parse_openings, top_label, write_openings
+from protocol.attestation.pem import pem_public_key, pem_signer
+from protocol.attestation.predicates import read_predicate
+from protocol.attestation.root import parse_root
+from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
+from protocol.attestation.statement import parse_statement
+from protocol.attestation.vsa import Summary, parse_summary
+from protocol.errors import InvalidMeasurement, Unverifiable, UsageError, VerificationError
+from protocol.methodology.energy import validate
+from protocol.methodology.gain_document import parse_gain
+from protocol.methodology.site import parse_site
+from protocol.methodology.timeline import unpack
+from protocol.methodology.trace import GENESIS, advance, encode_line, parse_trace
+from protocol.methodology.wall_calibration import parse_calibration
+from protocol.methodology.wall_csv import parse_wall
+from protocol.tlog.checkpoint import parse_checkpoint
+from protocol.tlog.leaf import parse_leaf
+from protocol.tlog.note import parse_note
+from protocol.tlog.policy import parse_policy
+from protocol.tlog.proofs import parse_growth, parse_inclusion
+from protocol.tlog.tiles import TILE_WIDTH, parse_entries, parse_tile_path
+from tests.worlds.accelerated import CERTIFICATE, PROFILE
+from tests.worlds.world import IMAGE, Key, World, answer, cell, moment
+from verifier.auditor_policy import POLICY_FORMAT, parse_auditor_policy
+from verifier.state import SeenKeys, SeenLog, State, parse_state
+
+REFUSALS = (VerificationError, Unverifiable, InvalidMeasurement, UsageError)
+MAX_INPUT = 16_384  # bytes of one execution: every rule of every format fits, and a million of them take minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A parser: its name, what it reads, and the bytes to start from."""
+
+    name: str
+    read: Callable[[bytes], object]
+    seeds: Callable[[], list[bytes]]
+
+    def run(self, data: bytes) -> bool:
+        """Read the bytes; returns whether they were accepted, raises whatever is a finding."""
+        try:
+            self.read(data)
+        except REFUSALS:
+            return False
+        return True
+
+
+def respelled(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """Return a reading of the bytes as they are and, where they are JSON, in canonical spelling."""
+
+    def both(data: bytes) -> None:
+        with suppress(*REFUSALS):
+            read(data)
+        try:
+            text = dumps(json.loads(data))
+        except (ValueError, TypeError, RecursionError, *REFUSALS):
+            return
+        read(text)
+
+    return both
+
+
+def rechained(data: bytes) -> bytes:
+    """Return a meter's record with every digest of its chain computed anew."""
+    digest, lines = GENESIS, []
+    for line in data.splitlines(keepends=True):
+        mended = encode_line(["k", digest.hex()]) if line.startswith(b'["k",') else line
+        digest = advance(digest, mended)
+        lines.append(mended)
+    return b"".join(lines)
+
+
+@cache
+def files() -> dict[str, bytes]:
+    """Return the files of a small bundle."""
+    world = World(query_ms=3, idle_ms=110)
+    world.campaign([cell(points=2, runs=1)])
+    return world.bundle()
+
+
+def of(prefix: str, suffix: str = "") -> Callable[[], list[bytes]]:
+    """Return the seeds under a path of the bundle, none longer than an execution may be."""
+    return lambda: [
+        data[:MAX_INPUT] for path, data in files().items() if path.startswith(prefix) and path.endswith(suffix)
+    ]
+
+
+def payloads() -> list[bytes]:
+    return [parse_sigstore_bundle(data).envelope.payload for data in of("statements/")()]
+
+
+def bodies() -> list[bytes]:
+    return [parse_sigstore_bundle(data).entry.body for data in of("statements/")()]
+
+
+def inside(path: str) -> Callable[[], list[bytes]]:
+    return lambda: [b64decode(json.loads(files()[path])["payload"])]
+
+
+def records() -> list[bytes]:
+    return [data for data in of(layout.EVIDENCE_PREFIX)() if data.startswith(b'{"') and b"jouleseal-trace" in data]
+
+
+def timelines() -> list[bytes]:
+    return [data for data in of(layout.EVIDENCE_PREFIX)() if not data.startswith(b"{")]
+
+
+def tars() -> list[bytes]:
+    small = {path: data for path, data in files().items() if len(data) < 600}
+    return [b"".join(layout.write_tar(small)), b"".join(layout.write_tar({}))]
+
+
+def verdicts() -> list[bytes]:
+    summary = Summary(
+        verifier_id="https://jouleseal.dev/verifier/x",
+        version={"jouleseal-verify": "1"},
+        time_verified=moment(1_700_000_000),
+        inputs=("ab" * 32,),
+        images=(IMAGE,),
+        policy_sha256="cd" * 32,
+        passed=True,
+        levels=("JOULESEAL_T1",),
+    )
+    return [summary.to_payload()]
+
+
+def openings() -> list[bytes]:
+    world = World(query_ms=3, idle_ms=110)
+    world.campaign([cell(points=4, runs=1)])
+    outcome = next(said for said in world.said if said.name == "session-outcome")
+    return [write_openings(world.openings(outcome, 1, [0, 3]))]
+
+
+def states() -> list[bytes]:
+    log, keys = SeenLog(size=5, root="ab" * 32), SeenKeys(root_version=1, keyring_version=1, keyring_sha256="cd" * 32)
+    return [State().advanced(origin="a.example/log", log=log, root="sha256:" + "ef" * 32, keys=keys).to_bytes()]
+
+
+def notes() -> list[bytes]:
+    return [files()[layout.CHECKPOINT_PATH]]
+
+
+def read_note(data: bytes) -> object:
+    return parse_checkpoint(parse_note(data).text)
+
+
+def read_chained(data: bytes) -> None:
+    for each in (data, rechained(data)):
+        with suppress(*REFUSALS):
+            validate(parse_trace(each))
+
+
+TARGETS: tuple[Target, ...] = (
+    Target(name="bundle-tar", read=lambda data: layout.read_tar(io.BytesIO(data), len(data)), seeds=tars),
+    Target(name="json", read=loads, seeds=payloads),
+    Target(name="canonical-json", read=respelled(loads_canonical), seeds=payloads),
+    Target(name="statement", read=respelled(lambda data: read_predicate(parse_statement(data))), seeds=payloads),
+    Target(name="key-event", read=respelled(parse_key_statement), seeds=payloads),
+    Target(name="sigstore-bundle", read=respelled(parse_sigstore_bundle), seeds=of("statements/")),
+    Target(name="log-leaf", read=respelled(parse_leaf), seeds=bodies),
+    Target(name="note", read=read_note, seeds=notes),
+    Target(name="witness-policy", read=parse_policy, seeds=of(layout.POLICY_PATH)),
+    Target(name="log-proof", read=lambda data: (_quiet(parse_inclusion, data), parse_growth(data)), seeds=notes),
+    Target(
+        name="log-tile",
+        read=lambda data: parse_entries(data, len(data) % TILE_WIDTH + 1),
+        seeds=of(layout.LOG_PREFIX + "tile/entries"),
+    ),
+    Target(
+        name="tile-path",
+        read=lambda data: parse_tile_path(data.decode("latin-1")),
+        seeds=lambda: [b"tile/0/x001/067.p/5", b"tile/entries/000"],
+    ),
+    Target(
+        name="keyring",
+        read=respelled(
+            lambda data: read_envelope(Fields(loads_canonical(data), "keyring"), payload_type=KEYRING_PAYLOAD_TYPE)
+        ),
+        seeds=of(layout.KEYRING_PATH),
+    ),
+    Target(name="keyring-payload", read=respelled(parse_keyring), seeds=inside(layout.KEYRING_PATH)),
+    Target(name="root", read=respelled(parse_root), seeds=of("trust/root")),
+    Target(name="key-pem", read=lambda data: (_quiet(pem_signer, data), pem_public_key(data)), seeds=lambda: [_pem()]),
+    Target(name="meter-record", read=read_chained, seeds=records),
+    Target(name="timeline", read=unpack, seeds=timelines),
+    Target(name="wall-log", read=parse_wall, seeds=lambda: [b"time,watts\n1700000000.1,201.5\n1700000000.2,202\n"]),
+    Target(
+        name="wall-calibration",
+        read=respelled(parse_calibration),
+        seeds=lambda: [json.dumps(CERTIFICATE).encode()],
+    ),
+    Target(name="site", read=respelled(parse_site), seeds=lambda: [json.dumps(PROFILE).encode()]),
+    Target(name="gain-document", read=respelled(parse_gain), seeds=lambda: [json.dumps(CERTIFICATE).encode()]),
+    Target(name="verdict", read=respelled(parse_summary), seeds=verdicts),
+    Target(name="openings", read=parse_openings, seeds=openings),
+    Target(name="answer", read=top_label, seeds=lambda: [answer("7"), answer("a longer label")]),
+    Target(name="auditor-state", read=respelled(parse_state), seeds=states),
+    Target(
+        name="auditor-policy",
+        read=respelled(parse_auditor_policy),
+        seeds=lambda: [json.dumps({"format": POLICY_FORMAT, "tier": "T1", "maximumAgeDays": 3}).encode()],
+    ),
+)
+
+
+def _pem() -> bytes:
+    return Key("a key").public_key.to_pem().encode()
+
+
+def _quiet(read: Callable[[bytes], object], data: bytes) -> None:
+    with suppress(*REFUSALS):
+        read(data)
