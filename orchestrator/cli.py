@@ -16,11 +16,11 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.commands.keys_parser import add_keys
+from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, add_log, add_witness
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
 
 DEFAULT_HOME = "~/.local/state/jouleseal"
-DEFAULT_WITNESS_HOME = "~/.local/state/jouleseal-witness"
 _OWN = ("protocol", "orchestrator", "verifier")
 _EPILOG = (
     "exit codes: 0 done, 1 the claim is false, 2 usage, 3 the submission must change, 4 the machine must be fixed, "
@@ -126,7 +126,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--out", type=Path, required=True, metavar="FILE", help="the document to write")
 
-    _witness_parser(commands)
+    add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
+    add_log(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     for command in (check, init, doctor, run, label, report, new, meter, calibrate):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
@@ -154,32 +155,6 @@ def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     run.add_argument("--site", type=Path, metavar="JSON", help="the site's PUE: publishes the total too")
     run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
     return run
-
-
-def _witness_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    witness = commands.add_parser("witness", help="anybody: remember what a log has shown, and cosign only its growth")
-    actions = witness.add_subparsers(dest="action", required=True, metavar="ACTION")
-    init = actions.add_parser("init", help="make a witness with a key of its own, and say what to enrol")
-    init.add_argument("name", metavar="NAME", help="its key name, under a domain of yours: audit.example/witness-1")
-    init.add_argument("--log", action="append", default=[], metavar="LOG", help="a log to watch; may be repeated")
-    watch = actions.add_parser("watch", help="watch one more log")
-    watch.add_argument("log", metavar="LOG", help="the log's verifier key, or a file with it, or its policy.txt")
-    serve = actions.add_parser("serve", help="answer C2SP tlog-witness over HTTP until it is told to stop")
-    place = serve.add_mutually_exclusive_group()
-    place.add_argument("--listen", default="127.0.0.1:7391", metavar="HOST:PORT", help="default 127.0.0.1:7391")
-    place.add_argument("--socket", type=Path, metavar="PATH", help="a unix socket instead")
-    cosign = actions.add_parser("cosign", help="cosign one checkpoint without a network: file in, cosigned note out")
-    cosign.add_argument("file", type=Path, metavar="FILE", help="from jouleseal log prove --from SIZE, or a bare note")
-    cosign.add_argument("--out", type=Path, metavar="FILE", help="where to write the note (default standard output)")
-    show = actions.add_parser("show", help="print its key, and what it remembers of each log")
-    for action in (init, watch, serve, cosign, show):
-        action.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-        action.add_argument(
-            "--home",
-            type=Path,
-            default=Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser(),
-            help=f"the witness's folder (default $JOULESEAL_WITNESS_HOME or {DEFAULT_WITNESS_HOME})",
-        )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -252,6 +227,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911 - on
             from orchestrator.commands import report  # noqa: PLC0415
 
             return report.run(arguments)
+        case "log":
+            from orchestrator.commands import log  # noqa: PLC0415
+
+            return log.run(arguments)
         case "witness":
             from orchestrator.commands import witness  # noqa: PLC0415
 

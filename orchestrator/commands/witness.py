@@ -14,14 +14,13 @@ import time
 from pathlib import Path
 from threading import Event
 
+from orchestrator.commands.log_parser import DEFAULT_LISTEN
 from orchestrator.record.store import disk_errors, write_atomic
-from orchestrator.record.witness_home import WitnessHome, create_witness, open_witness, read_log
+from orchestrator.record.witness_home import KEY_FILE, WitnessHome, create_witness, open_witness, read_log
 from orchestrator.record.witness_server import Address, WitnessServer
 from protocol.errors import UsageError
 from protocol.tlog.note import LogKey, parse_note
 from protocol.tlog.proofs import GrowthText
-
-DEFAULT_PORT = 7391
 
 _OLD = b"old "
 
@@ -86,7 +85,7 @@ def _address(arguments: argparse.Namespace) -> Address:
             code="BAD_ADDRESS",
             observed=repr(arguments.listen[:80]),
             expected="HOST:PORT",
-            hint=f"for example 127.0.0.1:{DEFAULT_PORT}",
+            hint=f"for example {DEFAULT_LISTEN}",
         )
     return Address(host=host.strip("[]"), port=int(port))
 
@@ -129,13 +128,11 @@ def _show(witness: WitnessHome, *, as_json: bool) -> int:
         print(f"  watches {log.name}, remembers {size} entries")
     if not watched:
         print("  watches no log yet: jouleseal witness watch LOG, with the log's vkey or its policy.txt")
-    print("give the log's operator, by a way that cannot be replaced:")
-    print(f"  for policy.txt      witness {label} {witness.key.to_vkey()}")
-    print(
-        f"  for the keyring     role witness, name {witness.key.name}, your organisation's name, and this public key:"
-    )
-    print("\n".join(f"    {line}" for line in witness.key.public_key.to_pem().splitlines()))
-    print("  for witnesses.json  the URL at which `jouleseal witness serve` listens")
+    print("give the log's operator, by a way on which nothing can be replaced:")
+    print(f"  its line of policy.txt       witness {label} {witness.key.to_vkey()}")
+    proof = f"jouleseal keys prove {witness.folder / KEY_FILE} --role witness --domain FINGERPRINT --out {label}.proof"
+    print(f"  a proof for the keyring      {proof}")
+    print("  a line of witnesses.json     the URL at which `jouleseal witness serve` listens")
     return 0
 
 

@@ -79,6 +79,7 @@ class LogWriter:
 
     def __enter__(self) -> Self:
         self._lock = _take_lock(self._folder)
+        self._tree, self._entries, self._places = Tree(), [], {}
         try:
             self._recover()
         except BaseException:
@@ -155,8 +156,8 @@ class LogWriter:
         """Publish the note with its quorum's lines, in the policy's order; RecordUnsound NO_QUORUM without one."""
         lines = {**self._own_line(note), **given}
         asked = self._asked(note, lines.keys(), ask_all=ask_all)
-        self._name(asked.missing)
         lines = {**asked.lines, **lines}
+        self._name(tuple(item for item in asked.missing if item.name not in lines))
         if not self._policy.satisfied_by({line.key_id for line in lines.values()}):
             raise _no_quorum(self._policy.witnesses.keys() - lines.keys(), self.missing)
         ordered = tuple(lines[name] for name in self._policy.witnesses if name in lines)

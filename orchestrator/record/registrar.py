@@ -130,6 +130,14 @@ class Registrar:
         """Who did not cosign the last checkpoint, and why."""
         return self._log.missing
 
+    def adopt(self, note: bytes) -> None:
+        """Publish the latest checkpoint with lines that witnesses without a connection added; before entering.
+
+        So a statement that waits for its quorum gets it by file. RecordUnsound as of `LogWriter.refresh`.
+        """
+        with self._log:
+            self._log.refresh(note)
+
     def refresh(self, offline: bytes | None = None) -> SeenCheckpoint:
         """Ask every witness again about the latest checkpoint; see `LogWriter.refresh`."""
         return self._log.refresh(offline)

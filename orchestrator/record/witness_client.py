@@ -37,7 +37,7 @@ ATTEMPT_S = 10.0  # for one request
 ATTEMPTS = 4
 PAUSE_S = 0.5  # after the first failure; it doubles
 MOMENT_S = 0.5  # for the others, when the quorum is there
-CLOCK_SKEW_S = 300  # a cosignature's time bounds a session's time; a witness whose clock is wrong is no witness
+CLOCK_SKEW_S = 60  # a cosignature's time bounds a session's time; a witness whose clock is wrong is no witness
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_CONFLICTS = 3
 
@@ -165,7 +165,7 @@ class _Asked:
                 answers.put((self._witness.name, self._ask(min(guess, self._growth.size))))
             except _NotNow as error:
                 why = str(error)
-                if self._over.wait(PAUSE_S * 2**attempt):
+                if attempt + 1 < ATTEMPTS and self._over.wait(PAUSE_S * 2**attempt):
                     return
             else:
                 return
@@ -174,38 +174,48 @@ class _Asked:
     def _ask(self, old_size: int) -> NoteSignature | Missing:
         for _ in range(MAX_CONFLICTS):
             status, body = _post(self._witness.url, self._growth.request(old_size))
-            if status == _OK:
-                return self._line(body)
             if status >= _SERVER_ERROR:
                 raise _NotNow(f"HTTP {status}: {_words(body)}")
+            if len(body) > MAX_ANSWER_BYTES:
+                return self._missing(LIES, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+            if status == _OK:
+                return self._line(body)
             if status != _CONFLICT:
                 return self._missing(REFUSES, f"HTTP {status}: {_words(body)}")
-            known = _size(body)
-            if known is None:
-                return self._missing(LIES, f"a conflict without a size: {_words(body)}")
-            if known > self._growth.size:
-                return self._missing(AHEAD, f"it remembers {known} entries, more than the {self._growth.size} here")
-            if known == old_size:
-                return self._missing(FORK, f"it remembers another tree of {known} entries")
+            known = self._conflict(old_size, body)
+            if isinstance(known, Missing):
+                return known
             old_size = known
         return self._missing(LIES, "it names another size each time")
 
+    def _conflict(self, old_size: int, body: bytes) -> int | Missing:
+        """Return the size that the witness says it remembers, if it can be asked from there."""
+        known = _size(body)
+        if known is None:
+            return self._missing(LIES, f"a conflict without a size: {_words(body)}")
+        if known > self._growth.size:
+            return self._missing(AHEAD, f"it remembers {known} entries, more than the {self._growth.size} here")
+        if known == old_size:
+            return self._missing(FORK, f"it remembers another tree of {known} entries")
+        return known
+
     def _line(self, body: bytes) -> NoteSignature | Missing:
-        """Return this witness's line of an answer; lines by other keys are ignored."""
-        key = self._witness.key
+        """Return this witness's one line of an answer; lines by other keys are ignored."""
+        key, text = self._witness.key, self._growth.note.text
         try:
-            note = parse_note(self._growth.note.text + b"\n" + body)
-            verified = verify_note(note, [key])
+            lines = parse_note(text + b"\n" + body).signatures
+            own = tuple(line for line in lines if (line.name, line.key_id) == (key.name, key.key_id))
+            verified = verify_note(Note(text=text, signatures=own), [key])
         except VerificationError as error:
             return self._missing(LIES, f"{error.code}: {error.observed}")
-        if not verified or verified[0].timestamp is None:
-            return self._missing(LIES, "no line by its key of the policy")
+        if len(own) != 1 or verified[0].timestamp is None:
+            return self._missing(LIES, f"{len(own)} lines by its key of the policy")
         if abs(verified[0].timestamp - self._clock()) > CLOCK_SKEW_S:
             return self._missing(CLOCK, f"its clock is {verified[0].timestamp - self._clock()} s from ours")
-        return next(line for line in note.signatures if (line.name, line.key_id) == (key.name, key.key_id))
+        return own[0]
 
     def _missing(self, code: str, why: str) -> Missing:
-        return Missing(name=self._witness.name, code=code, why=why[:200])
+        return Missing(name=self._witness.name, code=code, why=_printable(why[:200]))
 
 
 class _NotNow(Exception):
@@ -244,8 +254,6 @@ def _post(url: str, body: bytes) -> tuple[int, bytes]:
     finally:
         timer.cancel()
         connection.close()
-    if len(data) > MAX_ANSWER_BYTES:
-        raise _NotNow(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
     return answer.status, data
 
 
@@ -296,7 +304,11 @@ def _size(body: bytes) -> int | None:
 
 def _words(body: bytes) -> str:
     """Return the beginning of an answer, made safe for a screen."""
-    return "".join(c if c.isprintable() else " " for c in body[:120].decode("utf-8", "replace")).strip()
+    return _printable(body[:120].decode("utf-8", "replace"))
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _bad_config(observed: str, expected: str) -> RecordUnsound:

@@ -40,7 +40,7 @@ TEXT_TYPE = "text/plain; charset=utf-8"
 UNKNOWN_LOG = "WITNESS_UNKNOWN_LOG"
 
 _NAME = "name"
-_KEY = "witness.pem"
+KEY_FILE = "witness.pem"
 _LOGS = "logs"
 _VKEY = "vkey"
 _STATUS = {REFUSED: FORBIDDEN, CONFLICT: CONFLICTING, FORK: CONFLICTING, ROLLBACK: BAD_REQUEST, UNPROVED: UNPROCESSABLE}
@@ -154,7 +154,7 @@ def create_witness(folder: Path, name: str, *, clock: Callable[[], int]) -> Witn
             expected="a key name without spaces or plus signs",
             hint="use a name under a domain of yours, such as audit.example/witness-1",
         )
-    if (folder / _KEY).exists() or (folder / _NAME).exists():
+    if (folder / KEY_FILE).exists() or (folder / _NAME).exists():
         raise UsageError(
             code="WITNESS_EXISTS",
             observed=f"{folder.name} already holds a witness",
@@ -162,7 +162,7 @@ def create_witness(folder: Path, name: str, *, clock: Callable[[], int]) -> Witn
             hint="use the witness that is there, or name another folder: a witness that forgot must not go on",
         )
     make_folder(folder, mode=0o700)
-    create_key(folder / _KEY)
+    create_key(folder / KEY_FILE)
     write_atomic(folder / _NAME, f"{name}\n".encode())
     return open_witness(folder, clock=clock)
 
@@ -178,7 +178,7 @@ def open_witness(folder: Path, *, clock: Callable[[], int]) -> WitnessHome:
         )
     with disk_errors(_NAME):
         name = (folder / _NAME).read_text(encoding="ascii").strip()
-    signer = load_key(folder / _KEY)
+    signer = load_key(folder / KEY_FILE)
     key = WitnessKey(name=name, public_key=signer.public_key)
     return WitnessHome(folder=folder, key=key, signer=signer, clock=clock)
 

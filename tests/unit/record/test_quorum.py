@@ -184,8 +184,13 @@ def always(status, body, content_type=SIZE_TYPE):
 
 
 def another_size_each_time(_three):
-    sizes = iter(range(1, 100))
-    return lambda body: Answer(status=CONFLICTING, body=b"%d\n" % (parse_growth(body).old_size + next(sizes) % 2))
+    return lambda body: Answer(status=CONFLICTING, body=b"%d\n" % (1 - parse_growth(body).old_size))
+
+
+def two_times_at_once(three):
+    """A second line, of which the earlier time is near: whoever checks one and keeps the other is led astray."""
+    answers = [signed_by(None, at=at)(three) for at in (START + 10**6, START)]
+    return lambda body: Answer(status=OK, body=b"".join(answer(body).body for answer in answers))
 
 
 @pytest.mark.parametrize(
@@ -193,14 +198,16 @@ def another_size_each_time(_three):
     [
         (signed_by(ed_signer(77)), "WITNESS_LIES"),
         (signed_by(None, text=b"example/other\n1\nAAAA\n"), "WITNESS_LIES"),
-        (signed_by(None, at=START + 301), "WITNESS_CLOCK"),
-        (signed_by(None, at=START - 301), "WITNESS_CLOCK"),
+        (signed_by(None, at=START + 61), "WITNESS_CLOCK"),
+        (signed_by(None, at=START - 61), "WITNESS_CLOCK"),
         (always(OK, b""), "WITNESS_LIES"),
         (always(OK, "— someone/else AAAAAAA=\n".encode()), "WITNESS_LIES"),
         (always(OK, b"\xff" * 100), "WITNESS_LIES"),
-        (always(OK, b"x" * 100_000), "WITNESS_DOWN"),
+        (always(OK, b"x" * 100_000), "WITNESS_LIES"),
         (always(409, b"7\n"), "WITNESS_AHEAD"),
         (always(409, b"1\n"), "WITNESS_FORK"),
+        (another_size_each_time, "WITNESS_LIES"),
+        (two_times_at_once, "WITNESS_LIES"),
         (always(409, b"+1\n"), "WITNESS_LIES"),
         (always(409, b"01\n"), "WITNESS_LIES"),
         (always(409, b""), "WITNESS_LIES"),

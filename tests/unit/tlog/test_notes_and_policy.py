@@ -253,6 +253,15 @@ def test_a_policy_that_is_not_one_is_refused(lines):
     assert caught.value.code == "BAD_POLICY"
 
 
+def test_a_policy_may_say_where_a_witness_is_asked():
+    words = f"log {LOG.to_vkey()}\nwitness w {WITNESS.to_vkey()}{{}}\nquorum w\n"
+    assert parse_policy(words.format(" https://w.example/path").encode()).urls == {"w": "https://w.example/path"}
+    assert parse_policy(words.format("").encode()).urls == {}
+    with pytest.raises(VerificationError) as caught:
+        parse_policy(words.format(" https://w.example https://again.example").encode())
+    assert caught.value.code == "BAD_POLICY"
+
+
 @pytest.mark.parametrize("signer", [ed_signer(5), p256_signer()], ids=["ed25519", "p256"])
 def test_a_leaf_is_read_as_it_was_written(signer):
     leaf = Leaf(pae_sha256=b"\x05" * 32, signature=signer.sign(b"x"), key=signer.public_key)
