@@ -17,6 +17,7 @@ from pathlib import Path
 from orchestrator import __version__
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, add_log, add_witness
+from orchestrator.commands.open_parser import add_open
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
 
@@ -128,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
     add_log(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
+    add_open(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     for command in (check, init, doctor, run, label, report, new, meter, calibrate):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
@@ -188,7 +190,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise _not_installed(missing.name) from missing
 
 
-def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911 - one return a command
+def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911, PLR0912 - one return a command
     # Imports inside, so that `--help` answers without loading the engine, the wire or the metric libraries.
     match arguments.command:
         case "new":
@@ -231,6 +233,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911 - on
             from orchestrator.commands import log  # noqa: PLC0415
 
             return log.run(arguments)
+        case "open":
+            from orchestrator.commands import open_leaves  # noqa: PLC0415
+
+            return open_leaves.run(arguments)
         case "witness":
             from orchestrator.commands import witness  # noqa: PLC0415
 

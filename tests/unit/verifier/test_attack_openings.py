@@ -242,3 +242,22 @@ def test_the_vault_opens_what_it_kept(tmp_path):
     with pytest.raises(VerificationError) as refused:
         vault.open_leaves("3-abc", "ab" * 32, {1: (7,)})
     assert refused.value.code == "NO_SUCH_LEAF"
+
+
+def test_the_operators_command_opens_what_the_auditor_drew(desk, capsys):
+    """`jouleseal open` and `jouleseal-verify open-leaves` draw the same leaves from one seed."""
+    from orchestrator.cli import main as operator  # noqa: PLC0415 - the other wing, which the verifier cannot import
+
+    folder, world, outcome = desk
+    intent = next(said for said in world.said if said.name == "session-intent")
+    kept = {run: world.answers(CELL.points) for run in (1, 2)}
+    Vault(folder / "private", folder / "keys" / "vault.key").put(
+        f"{intent.index}-{intent.statement_id[:12]}", SECRET, kept
+    )
+    command = ["open", str(folder / "bundle.tar"), "--home", str(folder), "--seed", SEED, "--count", "5"]
+    assert operator([*command, "--out", str(folder / "out.jsonl")]) == 0
+    assert "10 leaves" in capsys.readouterr().out
+    assert (folder / "out.jsonl").stat().st_mode & 0o777 == 0o600
+    assert (folder / "out.jsonl").read_bytes() == write_openings(honest(world, outcome))
+    assert show(desk, (folder / "out.jsonl").read_bytes()) == 0
+    assert operator([*command[:5], "short", "--count", "5", "--out", str(folder / "none")]) == 2
