@@ -15,6 +15,7 @@ from orchestrator.record.ceremony_files import (
     before_of,
 )
 from orchestrator.record.trust import Trust
+from protocol.attestation.digest import sha256_hex
 from protocol.attestation.jcs import Json
 from protocol.attestation.keyring import EnrolledKey, Keyring
 from protocol.attestation.moment import parse_moment
@@ -37,9 +38,11 @@ def describe(item: CeremonyFile, trust: Trust | None, now: datetime) -> list[str
     """Return what a file says, in lines; with `trust`, what it would change."""
     match item:
         case RootFile():
-            return _root_lines(item.root, before_of(item.root, trust), now)
+            # A file's fingerprint changes with each signature; what is signed does not, and can be read out aloud.
+            identity = f"what is signed: sha256:{sha256_hex(item.root.signed_bytes)}"
+            return _root_lines(item.root, before_of(item.root, trust), now, identity=identity)
         case KeyringFile():
-            before = None if trust is None else trust.keyring
+            before = None if trust is None or trust.keyring.version >= item.keyring.version else trust.keyring
             return _keyring_lines(item.keyring, before, now)
         case EventFile():
             event = item.stated.event
@@ -84,10 +87,11 @@ def show_lines(trust: Trust, now: datetime) -> list[str]:
     lines = [f"domain   sha256:{trust.domain}", "", "roots, from the first:"]
     roots = [read_root_draft(data) for data in trust.roots]
     for root in roots:
-        lines += [f"  {line}" for line in _root_lines(root, None, now)]
+        identity = f"fingerprint sha256:{root.fingerprint}"
+        lines += [f"  {line}" for line in _root_lines(root, None, now, identity=identity)]
     targets = trust.root.roles[TARGETS_ROLE]
     who = ", ".join(_short(each) for each in targets.key_ids)
-    lines += ["", f"keyring  version {trust.keyring.version} of {trust.keyring.issued_on}"]
+    lines += ["", f"keyring version {trust.keyring.version} of {trust.keyring.issued_on}"]
     lines += [f"  signed by {targets.threshold} of {len(targets.key_ids)}: {who}", "", "keys:"]
     for key in trust.keyring.keys:
         lines += [f"  {line}" for line in _key_lines(key, now)]
@@ -133,9 +137,9 @@ def show_json(trust: Trust, now: datetime) -> dict[str, Json]:
 
 
 def state_of(key: EnrolledKey, now: datetime) -> str:
-    """Return whether a key is in force: `in force`, `not yet`, `expired` or `revoked`."""
+    """Return whether a key is in force: `in force`, `not yet`, `expired` or `ended` (followed, or revoked)."""
     if key.last_valid_index is not None:
-        return "revoked"
+        return "ended"
     if now < parse_moment(key.not_before):
         return "not yet"
     return "in force" if now <= parse_moment(key.not_after) else "expired"
@@ -146,11 +150,11 @@ def days_left(until: str, now: datetime) -> int:
     return int((parse_moment(until) - now).total_seconds() // _SECONDS_A_DAY)
 
 
-def _root_lines(root: Root, before: Root | None, now: datetime) -> list[str]:
+def _root_lines(root: Root, before: Root | None, now: datetime, *, identity: str) -> list[str]:
     role = root.roles[ROOT_ROLE]
     lines = [
         f"root version {root.version}, expires {root.expires} ({_left(root.expires, now)})",
-        f"  fingerprint sha256:{root.fingerprint}",
+        f"  {identity}",
         f"  {role.threshold} of {len(role.key_ids)} holders sign roots and keyrings:",
     ]
     signed = {key_id for key_id, _ in root.signatures}
@@ -164,7 +168,8 @@ def _root_lines(root: Root, before: Root | None, now: datetime) -> list[str]:
 
 
 def _keyring_lines(keyring: Keyring, before: Keyring | None, now: datetime) -> list[str]:
-    lines = [f"keyring version {keyring.version} of {keyring.issued_on}"]
+    signed = sha256_hex(keyring.to_payload())
+    lines = [f"keyring version {keyring.version} of {keyring.issued_on}", f"  what is signed: sha256:{signed}"]
     if before is not None:
         lines.append(f"  since version {before.version}:")
         return lines + [f"    {line}" for line in difference(before, keyring, now)]
@@ -176,7 +181,7 @@ def _keyring_lines(keyring: Keyring, before: Keyring | None, now: datetime) -> l
 def _key_lines(key: EnrolledKey, now: datetime) -> list[str]:
     state = state_of(key, now)
     if key.last_valid_index is not None:
-        state = f"revoked: signs nothing after log index {key.last_valid_index}"
+        state = f"ended: signs nothing after log index {key.last_valid_index}"
     elif state != "not yet":
         state = f"{state}, {_left(key.not_after, now)}"
     lines = [

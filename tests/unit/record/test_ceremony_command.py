@@ -144,7 +144,7 @@ def test_no_option_takes_a_passphrase_itself():
         cli.build_parser().parse_args(["keys", "new", "a.pem", "--passphrase", "secret"])
 
 
-def test_an_encrypted_holder_signs_with_the_passphrase_and_not_without(desk, keys):
+def test_an_encrypted_holder_signs_with_the_passphrase_and_not_without(desk, keys, monkeypatch):
     (desk / "p").write_text(PASSPHRASE)
     (desk / "p").chmod(0o600)
     keys("new", "enc.pem", "--passphrase-file", "p")
@@ -156,6 +156,20 @@ def test_an_encrypted_holder_signs_with_the_passphrase_and_not_without(desk, key
     refused(keys(*sign, "--passphrase-file", "wrong"), "WRONG_PASSPHRASE", 4)
     assert keys(*sign, "--passphrase-file", "p")[0] == 0
     assert parse_root((desk / "out/1.root.json").read_bytes()).version == 1
+    at_the_terminal(monkeypatch, [PASSPHRASE])
+    assert keys("prove", "enc.pem", "--role", "auditor", "--domain", "ab" * 32, "--out", "proof")[0] == 0
+    at_the_terminal(monkeypatch, [""])
+    refused(keys("prove", "enc.pem", "--role", "auditor", "--domain", "ab" * 32, "--out", "again"), "BAD_PASSPHRASE")
+    assert not (desk / "again").exists()
+
+
+def test_what_is_signed_is_named_by_a_digest_that_signatures_do_not_change(keys):
+    said = keys("root-init", *HOLDERS, "--from", "home/trust", "--out", "out")[1]
+    digests = [line.strip() for line in said.splitlines() if "what is signed: sha256:" in line]
+    assert len(digests) == 2
+    for signer in ("ada.pem", "ben.pem"):
+        said = keys("root-sign", *DRAFTS, "--key", signer, "--from", "home/trust", "--yes")[1]
+        assert [line.strip() for line in said.splitlines() if "what is signed: sha256:" in line] == digests
 
 
 # Roots.
@@ -343,7 +357,7 @@ def test_show_says_who_may_sign_what_and_for_how_long(desk, keys):
         "root version 1, expires",
         "root version 2, expires",
         "2 of 3 holders sign roots and keyrings",
-        "keyring  version 2",
+        "keyring version 2",
         "runner runner-1 of operator",
         "in force, 89 days left",
         "devices: cpu:0",
@@ -365,7 +379,7 @@ def test_show_tells_what_is_past_not_yet_and_revoked(desk, keys):
     assert "expired, past for" in keys("show", "--home", "old")[1]
     assert "(not yet)" in keys("show", "--home", "new")[1]
     keys("revoke", "runner-1", "--reason", "stolen", *HOME)
-    assert "revoked: signs nothing after log index 0" in keys("show", *HOME)[1]
+    assert "ended: signs nothing after log index 0" in keys("show", *HOME)[1]
 
 
 def test_a_trust_folder_with_a_changed_byte_is_not_shown(desk, keys):

@@ -51,7 +51,7 @@ def test_every_command_of_the_page_works_as_written(desk, capsys):
     assert [root["version"] for root in shown["roots"]] == [1, 2]
     assert shown["keyring"]["version"] == 5
     states = {(key["role"], key["name"]): key["state"] for key in shown["keyring"]["keys"]}
-    assert states["auditor", "audit-house"] == "revoked"
+    assert states["auditor", "audit-house"] == "ended"
     assert states["runner", "runner-1"] == "in force"
     goes_on(desk / "home")
     goes_on(desk / "small")
