@@ -15,7 +15,6 @@ import platform
 import re
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,8 @@ PAGE = REPOSITORY / "docs" / "soak.md"
 EXECUTIONS = 1_000_000
 _DONE = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 _PEAK = re.compile(r"stat::peak_rss_mb:\s*(\d+)")
+_RATE = re.compile(r"stat::average_exec_per_sec:\s*(\d+)")
+_EXIT = re.compile(r"(?m)^exit (-?\d+)$")
 _COVERAGE = re.compile(r"cov: (\d+)")
 
 
@@ -39,15 +40,14 @@ class Soaked:
 
     name: str
     executions: int
-    seconds: float
+    rate: int
     mib: int
     branches: int | None
     finding: str
 
 
-def soak(name: str, executions: int) -> Soaked:
-    """Run one parser in its own process and read what it says."""
-    began = time.monotonic()
+def soak(name: str, executions: int) -> None:
+    """Run one parser in its own process and keep what it says."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak.child", name, str(executions), str(FOLDER)],
         cwd=REPOSITORY,
@@ -56,30 +56,32 @@ def soak(name: str, executions: int) -> Soaked:
         errors="replace",
         check=False,
     )
-    seconds = time.monotonic() - began
-    told = done.stdout + done.stderr
-    (FOLDER / f"{name}.log").write_text(told)
-    finding = "" if done.returncode == 0 else f"exit {done.returncode}: {_last(told)}"
-    counted, peak, coverage = _DONE.findall(told), _PEAK.findall(told), _COVERAGE.findall(told)
+    (FOLDER / f"{name}.log").write_text(f"{done.stderr}{done.stdout}\nexit {done.returncode}\n")
+
+
+def told() -> list[Soaked]:
+    """Return what became of the parsers that were soaked here, from what they said."""
+    logs = [(target.name, FOLDER / f"{target.name}.log") for target in TARGETS]
+    return [read(name, path.read_text(errors="replace")) for name, path in logs if path.exists()]
+
+
+def read(name: str, log: str) -> Soaked:
+    """Return what one parser's process said."""
+    ended = _EXIT.findall(log)
+    finding = "" if ended[-1:] == ["0"] else f"exit {''.join(ended[-1:]) or 'unknown'}: {_last(log)}"
+    counted, coverage = _DONE.findall(log), _COVERAGE.findall(log)
     if counted:
-        branches = int(coverage[-1]) if coverage else None
         return Soaked(
             name=name,
             executions=int(counted[-1]),
-            seconds=seconds,
-            mib=int(peak[-1]),
-            branches=branches,
+            rate=int(_RATE.findall(log)[-1]),
+            mib=int(_PEAK.findall(log)[-1]),
+            branches=int(coverage[-1]) if coverage else None,
             finding=finding,
         )
-    own = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"executions": 0, "mib": 0}
-    return Soaked(
-        name=name,
-        executions=own["executions"],
-        seconds=seconds,
-        mib=own["mib"],
-        branches=None,
-        finding=finding,
-    )
+    own = json.loads(log.splitlines()[-3]) if not finding else {"executions": 0, "mib": 0, "seconds": 1}
+    rate = int(own["executions"] / max(own["seconds"], 1))
+    return Soaked(name=name, executions=own["executions"], rate=rate, mib=own["mib"], branches=None, finding=finding)
 
 
 def page(found: list[Soaked]) -> str:
@@ -105,7 +107,7 @@ def page(found: list[Soaked]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.name} | {one.executions} | {one.executions / one.seconds:.0f} |"
+        f"| {one.name} | {one.executions} | {one.rate} |"
         f" {'-' if one.branches is None else one.branches} | {one.mib} MiB | {one.finding or 'none'} |"
         for one in found
     ]
@@ -125,15 +127,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    names = arguments.only or [target.name for target in TARGETS]
+    names = [target.name for target in TARGETS] if arguments.only is None else arguments.only
     FOLDER.mkdir(parents=True, exist_ok=True)
-    found: list[Soaked] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for done in as_completed([pool.submit(soak, name, arguments.executions) for name in names]):
-            found = sorted([*found, done.result()], key=lambda one: names.index(one.name))
-            print(f"{len(found)} of {len(names)}: {done.result().name}", file=sys.stderr)
+            done.result()
             if arguments.write:
-                PAGE.write_text(page(found))  # as it grows: a run that is stopped has told what it did
+                PAGE.write_text(page(told()))  # as it grows: a run that is stopped has told what it did
+    found = told()
     print(page(found))
     return int(any(one.finding for one in found))
 
