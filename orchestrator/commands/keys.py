@@ -29,7 +29,8 @@ from orchestrator.record.trust import TRUST, Trust
 from protocol.attestation.digest import IMAGE_DIGEST_PREFIX, is_sha256_hex
 from protocol.attestation.jcs import Json
 from protocol.attestation.keyring import EnrolledKey
-from protocol.attestation.keys import Signer, public_key_from_pem
+from protocol.attestation.keys import Signer
+from protocol.attestation.pem import pem_public_key
 from protocol.attestation.possession import prove
 from protocol.attestation.root import TARGETS_ROLE, Root, read_root_draft
 from protocol.attestation.statement import PREDICATE_NAMES
@@ -70,15 +71,18 @@ def _new(step: Step, _now: datetime) -> None:
     public = path.with_suffix(".pub")
     if public == path:
         raise usage(f"a private key named {path.name}", "another name", "end it with .pem; .pub is for its public half")
-    for each in (path, public):
-        step.check_new(each)
+    step.check_new(public)
     if step.dry_run:
         step.say(f"would make {path} (mode 0600) and {public}")
         return
-    signer = new_key()
-    save_key(signer, path, step.new_passphrase())
+    if path.exists():  # its public half is not there: an interruption left it so, or somebody wants it again
+        signer = step.load(path)
+    else:
+        signer = new_key()
+        save_key(signer, path, step.new_passphrase())
+        step.written.append(str(path))
     write_atomic(public, signer.public_key.to_pem().encode("ascii"))
-    step.written += [str(path), str(public)]
+    step.written.append(str(public))
     step.say(f"key {signer.public_key.key_id}")
     step.document |= {"keyId": signer.public_key.key_id, "publicKey": signer.public_key.to_pem()}
 
@@ -103,7 +107,7 @@ def _prove(step: Step, _now: datetime) -> None:
 def _root_init(step: Step, now: datetime) -> None:
     asked = step.arguments
     trust = None if asked.trust is None else trust_of(asked.trust)
-    holders = [public_key_from_pem(step.read(path)) for path in asked.holder]
+    holders = [pem_public_key(step.read(path)) for path in asked.holder]
     draft = ceremony.draft_root(trust, holders, asked.threshold, now, asked.days)
     root = read_root_draft(draft)
     drafts = {f"{root.version}.root.json": draft}

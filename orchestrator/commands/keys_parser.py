@@ -35,7 +35,7 @@ def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser], home
 def _add_new(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     new = steps.add_parser("new", help="make a key: a private file of mode 0600, and its public half beside it")
     new.add_argument(
-        "key", type=Path, metavar="KEY", help="the file to make, as alice.pem; its public half is alice.pub"
+        "key", type=Path, metavar="KEY", help="as alice.pem; its public half, alice.pub, is made again if lost"
     )
     new.add_argument("--encrypt", action="store_true", help="ask for a passphrase, and encrypt the key with it")
     _passphrase(new)

@@ -247,19 +247,26 @@ def _finish_moving(home: Path) -> None:
 
 
 def runner_in_force(folder: Path, keyring: Keyring, unlock: Unlock) -> tuple[EnrolledKey, FileSigner]:
-    """Return the runner's key in force and its signer; where every key is revoked, the last to begin."""
-    first = folder / "runner.pem"  # may be destroyed once another is in force
-    others = sorted(folder.glob("runner-*.pem"))
-    signers = [load_key(path, unlock) for path in ([first, *others] if first.exists() or not others else others)]
-    found = []
-    for signer in signers:
-        enrolled = keyring.find(signer.public_key.key_id)
-        if enrolled is not None and enrolled.role == "runner":
-            found.append((enrolled.last_valid_index is None, parse_moment(enrolled.not_before), enrolled, signer))
-    if not found:
-        raise _broken("keys/runner.pem is not enrolled as a runner", "a key that the keyring names")
-    _, _, runner, runner_signer = max(found, key=lambda each: each[:2])
-    return runner, runner_signer
+    """Return the runner's key in force and its signer; where every key is revoked, the last to begin.
+
+    Only that key's file is opened: those of former keys may be destroyed, and those of no key are nobody's.
+    """
+    first = folder / "runner.pem"
+    opened: dict[Path, FileSigner] = {}
+    for enrolled in sorted(keyring.in_role("runner"), key=_precedence, reverse=True):
+        own = runner_key_path(folder.parent, enrolled.key.key_id)
+        path = own if own.exists() else first
+        if path not in opened and path.exists():
+            opened[path] = load_key(path, unlock)
+        if path in opened and opened[path].public_key == enrolled.key:
+            return enrolled, opened[path]
+    if not opened:
+        load_key(first, unlock)  # says that it is missing
+    raise _broken("keys/runner.pem is not enrolled as a runner", "a key that the keyring names")
+
+
+def _precedence(key: EnrolledKey) -> tuple[bool, datetime]:
+    return key.last_valid_index is None, parse_moment(key.not_before)
 
 
 def _broken(observed: str, expected: str) -> RecordUnsound:

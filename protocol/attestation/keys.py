@@ -18,12 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.refusal import refuse
@@ -32,7 +27,6 @@ ED25519_KEY_BYTES = 32
 ED25519_SIGNATURE_BYTES = 64
 MAX_SPKI_BYTES = 256  # Ed25519 takes 44, P-256 takes 91
 MAX_SIGNATURE_BYTES = 80  # Ed25519 takes 64, a DER P-256 signature at most 72
-MAX_PEM_BYTES = 1024  # P-256 takes 178
 
 _ED25519_SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _FIELD = 2**255 - 19
@@ -122,21 +116,6 @@ def public_key(spki: bytes, algorithm: Algorithm) -> PublicKey:
             return PublicKey(algorithm=algorithm, spki=spki)
         case _:
             raise refuse("KEY_ALGORITHM", observed=type(key).__name__, expected=f"a key for {algorithm.value}")
-
-
-def public_key_from_pem(pem: bytes) -> PublicKey:
-    """Return the key of a PEM file that its holder hands over; the algorithm is what the PEM says, and is written down.
-
-    VerificationError BAD_KEY for anything that is no Ed25519 or P-256 public key, WEAK_KEY for a point of small order.
-    """
-    if len(pem) > MAX_PEM_BYTES:
-        raise refuse("BAD_KEY", observed=f"{len(pem)} bytes", expected=f"at most {MAX_PEM_BYTES}")
-    try:
-        spki = load_pem_public_key(pem).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise refuse("BAD_KEY", observed="no PEM public key", expected="-----BEGIN PUBLIC KEY-----") from error
-    is_ed25519 = spki.startswith(_ED25519_SPKI_PREFIX)
-    return public_key(spki, Algorithm.ED25519 if is_ed25519 else Algorithm.ECDSA_P256)
 
 
 @lru_cache(maxsize=1024)  # a log names few keys, each in every entry

@@ -100,6 +100,9 @@ def test_a_new_key_is_private_and_its_public_half_is_beside_it(desk, keys):
     before = digest_of(desk)
     refused(keys("new", "sub/x.pem"), "FILE_EXISTS")
     refused(keys("new", "sub/x.pub"), "USAGE")
+    (desk / "sub/x.pub").unlink()
+    assert json.loads(keys("new", "sub/x.pem", "--json")[1])["written"] == ["sub/x.pub"]
+    assert digest_of(desk) == before
     (desk / "sub/x.pem").rename(desk / "sub/y.pem")
     refused(keys("new", "sub/x.pem"), "FILE_EXISTS")
     assert before.keys() - digest_of(desk).keys() == {"sub/x.pem"}

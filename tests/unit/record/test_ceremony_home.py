@@ -86,12 +86,15 @@ def test_a_rotated_runner_speaks_with_its_next_key_in_a_chain_of_its_own(home):
 def test_the_old_key_may_be_destroyed_and_the_next_be_rotated_again(home):
     campaign(open_domain(home))
     _, second = rotate(home, 3)
-    (home / "keys" / "runner.pem").unlink()
+    (home / "keys" / "runner.pem").chmod(0o644)  # nobody looks at it any more
     campaign(open_domain(home))
+    (home / "keys" / "runner.pem").unlink()
     _, third = rotate(home, 8)
     runner_key_path(home, second.public_key.key_id).unlink()
     assert open_domain(home).runner.key == third.public_key
     campaign(open_domain(home))
+    runner_key_path(home, third.public_key.key_id).unlink()
+    refused("KEY_MISSING", open_domain, home)
 
 
 def test_a_key_file_that_no_keyring_names_is_passed_over(home):
@@ -99,6 +102,7 @@ def test_a_key_file_that_no_keyring_names_is_passed_over(home):
     save_key(successor, runner_key_path(home, successor.public_key.key_id))
     assert open_domain(home).runner.key != successor.public_key
     assert change.keyring.version == 2
+    (home / "keys" / "runner-0000000000000000.pem").write_text("somebody's")
     campaign(open_domain(home))
 
 
