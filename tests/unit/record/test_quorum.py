@@ -140,7 +140,6 @@ def test_a_witness_without_a_url_is_named_too(three):
         b"[]",
         b"{}",
         b'{"witnesses":{"auditor":5}}',
-        b'{"witnesses":{"stranger":"unix:/s"}}',
         b'{"witnesses":{"auditor":"file:///etc/passwd"}}',
         b'{"witnesses":{"auditor":"http://"}}',
         b'{"witnesses":{"auditor":"http://h:99999/"}}',
@@ -158,7 +157,7 @@ def test_where_witnesses_listen_is_written_strictly(three, text):
 
 
 def test_the_domains_own_witness_is_never_asked_over_a_url(three):
-    urls = {"auditor": "http://127.0.0.1:1/x/", "operator": "http://127.0.0.1:1/"}
+    urls = {"auditor": "http://127.0.0.1:1/x/", "operator": "http://127.0.0.1:1/", "to-be-enrolled": "unix:/s"}
     (three.home / "witnesses.json").write_text('{"witnesses":' + str(urls).replace("'", '"') + "}")
     found = remote_witnesses(three.home, three.domain.policy, three.domain.witness_key)
     assert [(item.name, item.url) for item in found] == [("auditor", "http://127.0.0.1:1/x/")]
