@@ -1,7 +1,8 @@
 """`jouleseal open BUNDLE --seed HEX --count N --out FILE`: show an auditor the answers that they drew, and no other.
 
 The auditor's seed draws places in every run of every completed session of the bundle (`protocol.attestation.openings`).
-Their answers leave the vault with their salts and proofs; what the other leaves hold cannot be guessed from them.
+Their answers leave the vault with their salts and proofs; what the other leaves hold cannot be guessed from them. A
+bundle that names one session twice would open twice as much, and is refused: use the one that you exported.
 """
 
 from __future__ import annotations
@@ -34,14 +35,19 @@ def run(arguments: argparse.Namespace) -> int:
         )
     vault = Vault(arguments.home / "private", arguments.home / "keys" / "vault.key")
     opened: list[Opening] = []
+    sessions: set[str] = set()
     for file in read_bundle(arguments.bundle).statements():
         if file.predicate_name != SESSION_OUTCOME:
             continue
         envelope = parse_sigstore_bundle(file.data).envelope
         outcome = read_predicate(parse_statement(envelope.payload))
         if isinstance(outcome, SessionOutcome) and outcome.status == "completed":
+            session = _session(outcome.intent)
+            if session in sessions:
+                raise _twice(session)
+            sessions.add(session)
             places = _places(outcome, bytes.fromhex(arguments.seed), envelope.statement_id, arguments.count)
-            opened += vault.open_leaves(_session(outcome.intent), envelope.statement_id, places)
+            opened += vault.open_leaves(session, envelope.statement_id, places)
     write_atomic(arguments.out, write_openings(opened), mode=_PRIVATE)
     if arguments.json:
         print(json.dumps({"openings": str(arguments.out), "leaves": len(opened)}, indent=2))
@@ -61,3 +67,12 @@ def _places(outcome: SessionOutcome, seed: bytes, statement_id: str, count: int)
 def _session(intent: StatementLink) -> str:
     """Return the name under which the vault keeps a session; as `orchestrator.campaign.session_id` gives it."""
     return f"{intent.log_index}-{intent.statement_id[:12]}"
+
+
+def _twice(session: str) -> UsageError:
+    return UsageError(
+        code="SESSION_TWICE",
+        observed=f"two outcomes of session {session}",
+        expected="a bundle with one outcome for each session",
+        hint="use the bundle that you exported, not one that somebody sent",
+    )

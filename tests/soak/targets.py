@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+from orchestrator.record.ceremony_files import read_file
 from protocol.attestation import bundle as layout
 from protocol.attestation.encoding import b64decode
 from protocol.attestation.envelope import read_envelope
@@ -25,6 +26,7 @@ from protocol.attestation.key_event import parse_key_statement
 from protocol.attestation.keyring import KEYRING_PAYLOAD_TYPE, parse_keyring
 from protocol.attestation.openings import parse_openings, top_label, write_openings
 from protocol.attestation.pem import pem_public_key, pem_signer
+from protocol.attestation.possession import prove, read_possession
 from protocol.attestation.predicates import read_predicate
 from protocol.attestation.root import parse_root
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
@@ -40,7 +42,7 @@ from protocol.methodology.wall_calibration import parse_calibration
 from protocol.methodology.wall_csv import parse_wall
 from protocol.tlog.checkpoint import parse_checkpoint
 from protocol.tlog.leaf import parse_leaf
-from protocol.tlog.note import parse_note
+from protocol.tlog.note import parse_note, parse_vkey
 from protocol.tlog.policy import parse_policy
 from protocol.tlog.proofs import parse_growth, parse_inclusion
 from protocol.tlog.tiles import TILE_WIDTH, parse_entries, parse_tile_path
@@ -206,6 +208,17 @@ TARGETS: tuple[Target, ...] = (
     Target(name="keyring-payload", read=respelled(parse_keyring), seeds=inside(layout.KEYRING_PATH)),
     Target(name="root", read=respelled(parse_root), seeds=of("trust/root")),
     Target(name="key-pem", read=lambda data: (_quiet(pem_signer, data), pem_public_key(data)), seeds=lambda: [_pem()]),
+    Target(name="possession", read=respelled(read_possession), seeds=lambda: [prove(Key("k"), "witness", "a domain")]),
+    Target(
+        name="ceremony-file",
+        read=respelled(read_file),
+        seeds=lambda: [*of("trust/root")(), *of(layout.KEYRING_PATH)(), *of(layout.POLICY_PATH)()],
+    ),
+    Target(
+        name="verifier-key",
+        read=lambda data: parse_vkey(data.decode("latin-1")),
+        seeds=lambda: [World().trust.log.to_vkey().encode()],
+    ),
     Target(name="meter-record", read=read_chained, seeds=records),
     Target(name="timeline", read=unpack, seeds=timelines),
     Target(name="wall-log", read=parse_wall, seeds=lambda: [b"time,watts\n1700000000.1,201.5\n1700000000.2,202\n"]),

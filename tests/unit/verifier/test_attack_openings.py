@@ -261,3 +261,21 @@ def test_the_operators_command_opens_what_the_auditor_drew(desk, capsys):
     assert (folder / "out.jsonl").read_bytes() == write_openings(honest(world, outcome))
     assert show(desk, (folder / "out.jsonl").read_bytes()) == 0
     assert operator([*command[:5], "short", "--count", "5", "--out", str(folder / "none")]) == 2
+
+
+def test_a_bundle_that_names_a_session_twice_opens_nothing(desk, capsys):
+    """Somebody sends the operator a bundle of their own making, to see more answers than they drew."""
+    from orchestrator.cli import main as operator  # noqa: PLC0415 - see above
+
+    folder, world, _ = desk
+    intent = next(said for said in world.said if said.name == "session-intent")
+    vault = Vault(folder / "private", folder / "keys" / "vault.key")
+    vault.put(f"{intent.index}-{intent.statement_id[:12]}", SECRET, {run: world.answers(CELL.points) for run in (1, 2)})
+    files = world.bundle()
+    path = next(path for path in files if path.endswith("session-outcome.sigstore.json"))
+    files["statements/00000099-session-outcome.sigstore.json"] = files[path]
+    (folder / "forged.tar").write_bytes(world.tar(files))
+    command = ["open", str(folder / "forged.tar"), "--home", str(folder), "--seed", SEED, "--count", "5"]
+    assert operator([*command, "--out", str(folder / "out.jsonl")]) == 2
+    assert "SESSION_TWICE" in capsys.readouterr().err
+    assert not (folder / "out.jsonl").exists()
