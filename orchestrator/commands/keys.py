@@ -261,7 +261,15 @@ def _say_installed(step: Step, done: Installed) -> None:
     step.say(f"{'would be' if step.dry_run else 'now'} in force: root version {root}, keyring version {keyring}")
     if done.event_index is not None:
         step.say(f"the key event is in the log at index {done.event_index}")
-    step.document |= {"rootVersion": root, "keyringVersion": keyring, "eventIndex": done.event_index}
+    if done.waits_for is not None:
+        step.say(f"the key event waits for its witnesses: {done.waits_for}")
+        step.say("the next command that opens the log asks them again; nothing else is logged before it")
+    step.document |= {
+        "rootVersion": root,
+        "keyringVersion": keyring,
+        "eventIndex": done.event_index,
+        "waitsFor": done.waits_for,
+    }
 
 
 def _signed(item: CeremonyFile, signers: Iterable[Signer], trust: Trust | None, ruling: Root | None) -> CeremonyFile:

@@ -29,7 +29,7 @@ from protocol.attestation.refusal import refuse
 from protocol.attestation.root import ROLES as ROOT_ROLES
 from protocol.attestation.root import build_root
 from protocol.errors import UsageError, VerificationError
-from protocol.tlog.policy import parse_policy
+from protocol.tlog.policy import NO_QUORUM, parse_policy
 
 MAX_RUNNER_DAYS = 90  # a runner's machine runs other people's images
 MAX_KEY_DAYS = 365
@@ -209,6 +209,8 @@ def check_policy(trust: Trust, keyring: Keyring, policy_bytes: bytes) -> None:
         if witness not in policy.witnesses.values():
             expected = "every witness of before; the quorum need not ask it"
             raise _policy_unfit(f"no witness {witness.name}, whose lines are in the log's history", expected)
+    if policy.quorum == NO_QUORUM:
+        raise _policy_unfit("the quorum none, with which nobody has seen the log", "a witness, or a group of them")
     asked = [("log", policy.log.name, policy.log.public_key)]
     asked += [("witness", each.name, each.public_key) for each in policy.witnesses.values()]
     for role, name, key in asked:

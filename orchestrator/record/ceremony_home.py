@@ -26,14 +26,19 @@ from protocol.attestation.key_event import KEY_EVENT, KeyEvent
 from protocol.errors import RecordUnsound, UsageError
 
 _BATCH = "batch.json"
+_NO_QUORUM = "NO_QUORUM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """The trust that is in force now, and the log index of the key event; None where no key changed."""
+    """The trust that is in force now, and the log index of the key event: None where no key changed, or it waits.
+
+    `waits_for` says which witnesses a key event waits for, in the words of who asked them.
+    """
 
     trust: Trust
     event_index: int | None
+    waits_for: str | None = None
 
 
 def trust_of(folder: Path) -> Trust:
@@ -92,8 +97,13 @@ def install(
         replace_trust(home, after, event)
         if any(_ends_speaker(voice, told) for told in events):
             _forget_batch(home)
-    with Registrar(open_domain(home, unlock), clock=clock):
-        pass  # entering logs the event
+    try:
+        with Registrar(open_domain(home, unlock), clock=clock):
+            pass  # entering logs the event
+    except RecordUnsound as error:
+        if error.code != _NO_QUORUM:
+            raise
+        return Installed(trust=after, event_index=None, waits_for=error.observed)
     return Installed(trust=after, event_index=_event_index(home) if event is not None else None)
 
 

@@ -235,7 +235,7 @@ def test_a_witness_comes_into_the_quorum_with_its_enrolment(home, trust):
     assert set(trust_at(home).policy.witnesses) == {"operator", "audit"}
 
 
-@pytest.mark.parametrize("wrong", ["not enrolled", "other name", "no operator", "other log"])
+@pytest.mark.parametrize("wrong", ["not enrolled", "other name", "no operator", "other log", "no quorum"])
 def test_a_policy_that_the_domain_cannot_follow_is_refused(trust, wrong):
     witnesses = {**trust.policy.witnesses, "audit": outside(30)}
     log = trust.policy.log
@@ -249,6 +249,8 @@ def test_a_policy_that_the_domain_cannot_follow_is_refused(trust, wrong):
     if wrong == "other log":
         log = dataclasses.replace(log, public_key=ed_signer(40).public_key)
     policy = build_policy(log=log, witnesses=witnesses, threshold=1)
+    if wrong == "no quorum":
+        policy = policy.replace(b"quorum quorum-group", b"quorum none")
     proof = proof_of(ed_signer(30), trust, "witness")
     refused("POLICY_UNFIT", ceremony.enrol, trust, proof, asked, LATER, policy)
 
@@ -366,6 +368,18 @@ def test_a_domain_under_three_holders_takes_two_of_them_for_every_step(home):
     put(home, enrolled(trust), [HOLDERS[0], HOLDERS[2]])
     assert trust_at(home).keyring.version == 3
     assert len(trust_at(home).roots) == 2
+
+
+def test_a_policy_that_holders_signed_and_the_domain_cannot_follow_is_refused_at_the_end_too(home, trust):
+    policy = build_policy(log=trust.policy.log, witnesses={"audit": outside(30)}, threshold=1)
+    change = enrolled(trust)
+    change = dataclasses.replace(
+        change,
+        keyring=dataclasses.replace(change.keyring, policy_sha256=sha256_hex(policy)),
+        policy_bytes=policy,
+    )
+    files = sign_all(change_files(change, policy=True), [own_root(home)], trust)
+    refused("POLICY_UNFIT", follow, trust, files)
 
 
 def test_junk_is_none_of_the_four_files(trust):

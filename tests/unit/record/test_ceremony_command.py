@@ -18,6 +18,8 @@ from orchestrator.record.keys import load_key
 from orchestrator.record.log import read_entries
 from orchestrator.record.registrar import Registrar
 from protocol.attestation.root import parse_root
+from protocol.tlog.cosignature import WitnessKey
+from protocol.tlog.policy import build_policy
 from tests.unit.record.ceremony_world import digest_of, trust_at
 from tests.unit.record.record_world import evidence_of, steps
 
@@ -339,6 +341,46 @@ def test_an_enrolment_without_a_proof_or_with_anothers_is_refused(desk, keys):
     weak = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     (desk / "weak.pub").write_text(f"-----BEGIN PUBLIC KEY-----\n{weak}\n-----END PUBLIC KEY-----\n")
     refused(keys("root-init", "--holder", "weak.pub", "--threshold", "1", "--out", "out"), "WEAK_KEY", 1)
+
+
+def witness_policy(desk, *, asked):
+    """Write a policy with the guest as a witness, in the quorum or beside it."""
+    trust = trust_at(desk / "home")
+    guest = WitnessKey(name="audit.example/w1", public_key=load_key(desk / "guest.pem").public_key)
+    witnesses = {**trust.policy.witnesses, "audit": guest}
+    (desk / "new.txt").write_bytes(build_policy(log=trust.policy.log, witnesses=witnesses, threshold=asked))
+
+
+def as_witness(*more):
+    words = ("--role", "witness", "--name", "audit.example/w1", "--organisation", "House", "--policy", "new.txt")
+    return ("enrol", "guest.proof", *words, *HOME, *more)
+
+
+def test_a_witness_is_enrolled_with_a_policy_whose_draft_goes_with_the_others(desk, keys):
+    prove(keys, desk, "witness")
+    witness_policy(desk, asked=1)
+    code, out, err = keys(*as_witness("--out", "out"))
+    assert code == 0, err
+    drafts = ("out/keyring-2.dsse.json", "out/key-event-2.dsse.json", "out/policy-2.txt")
+    assert all((desk / name).exists() for name in drafts)
+    code, out, _ = keys("root-sign", *drafts, "--key", "home/keys/root.pem", "--from", "home/trust", "--yes")
+    assert "+ witness audit: audit.example/w1" in out
+    assert "~ policy" in out
+    refused(keys("install", *drafts[:2], *HOME), "POLICY_REPLACED", 1)
+    assert keys("install", *drafts, *HOME)[0] == 0
+    assert set(trust_at(desk / "home").policy.witnesses) == {"operator", "audit"}
+
+
+def test_a_key_event_whose_witness_does_not_answer_waits_and_is_in_force(desk, keys):
+    prove(keys, desk, "witness")
+    witness_policy(desk, asked=2)
+    code, out, _ = keys(*as_witness())
+    assert code == 0
+    assert "now in force: root version 1, keyring version 2" in out
+    assert "the key event waits for its witnesses: audit" in out
+    assert (desk / "home/key-events/pending.json").exists()
+    refused(keys("rotate", *HOME), "NO_QUORUM", 4)
+    assert trust_at(desk / "home").keyring.version == 2
 
 
 def test_a_rotation_that_cannot_be_installed_leaves_no_key_behind(desk, keys):
