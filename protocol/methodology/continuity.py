@@ -15,7 +15,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -90,27 +90,33 @@ class _End:
     update_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counter:
+    """What one counter showed in a record: its first and last (time, millijoules), and how its device idled."""
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    idle: tuple[Fraction, ...]
+    update_ns: int
+
+
 def gaps(sessions: Sequence[RecordedSession]) -> tuple[Gap, ...]:
     """Return one gap for every two neighbouring records of a device in one boot; `sessions` are in log order."""
     ends: dict[str, _End] = {}
     found: list[Gap] = []
     for session in sessions:
-        for uuid, column in _counters(session.trace):
-            trace = session.trace
-            if trace is None:
-                continue
-            (first_ns, first_mj), (last_ns, last_mj) = column[0], column[-1]
-            idle, update_ns = _idling(trace, column)
+        for uuid, counter in _counters(session.trace):
+            (first_ns, first_mj), (last_ns, last_mj) = counter.first, counter.last
             before = ends.get(uuid)
             if before is not None and before.boot_id == session.boot_id and first_ns >= before.at_ns:
-                found.append(_gap(uuid, before, (session.intent, first_ns, first_mj), idle, update_ns))
+                found.append(_gap(uuid, before, (session.intent, first_ns, first_mj), counter.idle, counter.update_ns))
             ends[uuid] = _End(
                 entry=session.outcome,
                 boot_id=session.boot_id,
                 at_ns=last_ns,
                 counted_mj=last_mj,
-                idle=idle,
-                update_ns=update_ns,
+                idle=counter.idle,
+                update_ns=counter.update_ns,
             )
     return tuple(found)
 
@@ -131,30 +137,33 @@ def _gap(uuid: str, before: _End, start: tuple[int, int, int], idle: tuple[Fract
     )
 
 
-def _counters(trace: PowerTrace | None) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Yield every device of a record by its UUID, with the (time, millijoules) of every reading of its counter."""
+def _counters(trace: PowerTrace | None) -> Iterator[tuple[str, _Counter]]:
+    """Yield every device of a record by its UUID, with what its counter showed."""
     if trace is None or "gpu" not in trace.sources:
         return
     prefixes = trace.sources["gpu"].devices
     for prefix, device in zip(prefixes, device_facts(trace.host, prefixes), strict=True):
-        readings = _readings(trace.fast, f"{prefix}.{GPU_ENERGY}")
-        if readings:
-            yield device.uuid, readings
+        column = trace.fast.column(f"{prefix}.{GPU_ENERGY}") or ()
+        first = _reading(trace.fast.times, column, range(len(column)))
+        last = _reading(trace.fast.times, column, range(len(column) - 1, -1, -1))
+        if first is not None and last is not None:
+            idle, update_ns = _idling(trace, column)
+            yield device.uuid, _Counter(first=first, last=last, idle=idle, update_ns=update_ns)
 
 
-def _readings(table: Table, name: str) -> list[tuple[int, int]]:
-    column = table.column(name) or ()
-    return [(at, value) for at, value in zip(table.times, column, strict=False) if value is not None]
+def _reading(times: Sequence[int], column: Sequence[int | None], order: Iterable[int]) -> tuple[int, int] | None:
+    """Return the first (time, millijoules) in this order at which something was read."""
+    return next(((times[row], value) for row in order if (value := column[row]) is not None), None)
 
 
-def _idling(trace: PowerTrace, column: Sequence[tuple[int, int]]) -> tuple[tuple[Fraction, ...], int]:
+def _idling(trace: PowerTrace, column: Sequence[int | None]) -> tuple[tuple[Fraction, ...], int]:
     """Return the mean power of every idle window, in millijoules a nanosecond, and the longest time between ticks."""
     powers: list[Fraction] = []
     longest = 0
     for window in trace.windows:
         if not window.name.startswith(IDLE_PREFIX):
             continue
-        ticks = _ticks(column, window)
+        ticks = _ticks(trace.fast, column, window)
         longest = max([longest, *(after[0] - before[0] for before, after in pairwise(ticks))])
         if len(ticks) >= _FEWEST_TICKS:
             (start, low), (end, high) = ticks[0], ticks[-1]
@@ -162,7 +171,8 @@ def _idling(trace: PowerTrace, column: Sequence[tuple[int, int]]) -> tuple[tuple
     return tuple(powers), longest
 
 
-def _ticks(column: Sequence[tuple[int, int]], window: Window) -> list[tuple[int, int]]:
+def _ticks(table: Table, column: Sequence[int | None], window: Window) -> list[tuple[int, int]]:
     """Return the readings inside a window at which the counter had moved."""
-    inside = [reading for reading in column if window.open_ns <= reading[0] <= window.close_ns]
+    rows = table.between(window.open_ns, window.close_ns)
+    inside = [(at, value) for at, value in zip(table.times[rows], column[rows], strict=True) if value is not None]
     return [now for before, now in pairwise(inside) if now[1] != before[1]]
