@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.soak.evidence import changed, judge
 from tests.soak.mutation import mutations
-from tests.soak.targets import MAX_INPUT, TARGETS, Target
+from tests.soak.targets import MAX_INPUT, REFUSALS, TARGETS, Target
 
 EXECUTIONS = 300
 targets = pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])
@@ -44,3 +47,12 @@ def test_a_parser_that_crashes_is_a_finding():
 
 def test_names_are_told_apart():
     assert len({target.name for target in TARGETS}) == len(TARGETS)
+
+
+def test_changed_records_are_judged_or_refused():
+    accepted = 0
+    for trace, timelines in changed(200, seed=1):
+        with suppress(*REFUSALS):
+            judge(trace, timelines)
+            accepted += 1
+    assert 0 < accepted < 200, "some changes are harmless, some are not: both ways are walked"
