@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         "root-init": _root_init,
         "root-sign": _root_sign,
         "enrol": _enrol,
+        "renew": _renew,
         "rotate": _rotate,
         "revoke": _revoke,
         "install": _install,
@@ -157,6 +158,12 @@ def _enrol(step: Step, now: datetime) -> None:
     )
     policy = None if asked.policy is None else step.read(asked.policy)
     _deliver(step, trust, ceremony.enrol(trust, step.read(asked.proof), wanted, now, policy), now)
+
+
+def _renew(step: Step, now: datetime) -> None:
+    trust = _trust(step)
+    key = ceremony.find_key(trust.keyring, step.arguments.name)
+    _deliver(step, trust, ceremony.renew(trust, key, now=now, days=step.arguments.days), now)
 
 
 def _rotate(step: Step, now: datetime) -> None:

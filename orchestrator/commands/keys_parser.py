@@ -22,13 +22,14 @@ def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser], home
     _add_root_init(steps)
     _add_root_sign(steps)
     _add_enrol(steps)
+    _add_renew(steps)
     _add_rotate(steps)
     _add_revoke(steps)
     _add_install(steps)
     _add_show(steps)
     for name, step in steps.choices.items():
         step.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-        if name in {"enrol", "rotate", "revoke", "install", "show"}:
+        if name in {"enrol", "renew", "rotate", "revoke", "install", "show"}:
             step.add_argument("--home", type=Path, default=home, help="the domain's home (default as of jouleseal run)")
 
 
@@ -93,6 +94,13 @@ def _add_enrol(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     enrol.add_argument("--days", type=int, help="how long it lasts (default and most: 90 for a runner, 365 otherwise)")
     enrol.add_argument("--policy", type=Path, metavar="FILE", help="another policy.txt that comes into force with it")
     _change(enrol)
+
+
+def _add_renew(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    renew = steps.add_parser("renew", help="let a key that is no runner's last longer: the log's own has no successor")
+    renew.add_argument("name", metavar="KEY", help="a key id, the beginning of one, or a name in the keyring")
+    renew.add_argument("--days", type=int, default=365, help="until so many days from now (default and most: 365)")
+    _change(renew)
 
 
 def _add_rotate(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

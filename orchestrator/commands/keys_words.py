@@ -27,6 +27,11 @@ What this does: it adds a key to the list of those that are believed, for one ro
 proved to hold it. Whoever verifies a bundle made from now on sees it; older bundles keep the keyring that they carry.
 What comes next: if drafts were written, the holders sign them (keys root-sign) and the operator installs them (keys
 install). A witness counts once the policy's quorum asks for it: enrol it with --policy.""",
+    "renew": """\
+What this does: the key lasts until the day shown; nothing else about it changes. The log's own key is renewed so every
+year, for a log ends with its key.
+What comes next: if drafts were written, the holders sign them (keys root-sign) and the operator installs them (keys
+install). What is published keeps the window that it carries.""",
     "rotate": """\
 What this does: the runner gets a new key with the same devices, and the old one an end: it signs nothing after the log
 index shown. What it signed until then stays true. The change is put into the log as a key event.

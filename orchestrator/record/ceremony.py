@@ -1,12 +1,13 @@
-"""Changes of who is trusted, made as drafts: a next root, or a next keyring with one key enrolled, replaced or revoked.
+"""Changes of who is trusted, made as drafts: a next root, or a next keyring with one key more, renewed or ended.
 
 The rules:
 1. A draft changes nothing. It counts when a threshold of the holders has signed it and it is installed.
 2. A key is enrolled only with a proof that somebody holds it, in this role, for this domain; once; and for a time.
 3. A runner's key lives at most 90 days, has a runner's name and devices that no other runner in force has.
-4. What was enrolled stays in the keyring, revoked or not: what it signed while it was in force stays true. A revocation
+4. Another key's window may be made longer, a year at a time: the log's own key has no successor.
+5. What was enrolled stays in the keyring, revoked or not: what it signed while it was in force stays true. A revocation
    is never taken back.
-5. A policy keeps its log and its witnesses; witnesses may be added and the quorum may change.
+6. A policy keeps its log and its witnesses; witnesses may be added and the quorum may change.
 """
 
 from __future__ import annotations
@@ -124,6 +125,27 @@ def enrol(trust: Trust, proof: bytes, asked: Enrolment, now: datetime, policy_by
     return Change(keyring=keyring, policy_bytes=policy_bytes or trust.policy_bytes, event=event)
 
 
+def renew(trust: Trust, key: EnrolledKey, *, now: datetime, days: int) -> Change:
+    """Return the change that lets a key last until `days` from now; a runner's key is followed by another instead.
+
+    UsageError A_RUNNER, REVOKED_ALREADY, BAD_WINDOW where that is sooner than it lasts already.
+    """
+    _check_days(days, MAX_KEY_DAYS)
+    if key.role == "runner":
+        hint = "give it another key: jouleseal keys rotate"
+        raise _unfit("A_RUNNER", f"{key.name} is a runner", "a key that no other follows", hint)
+    if key.last_valid_index is not None:
+        hint = "enrol another key in its place"
+        raise _unfit("REVOKED_ALREADY", f"{key.name} is revoked", "a key in force", hint)
+    longer = replace(key, not_after=format_moment(now + timedelta(days=days)))
+    if parse_moment(longer.not_after) < parse_moment(key.not_after):
+        hint = "a window is only ever made longer; to end a key, revoke it"
+        raise _unfit("BAD_WINDOW", f"until {longer.not_after}", f"{key.not_after} or later", hint)
+    keyring = _next(trust, _replaced(trust.keyring, longer), now)
+    event = _event(trust, "renewed", longer, keyring, reason=f"in force until {longer.not_after}")
+    return Change(keyring=keyring, policy_bytes=trust.policy_bytes, event=event)
+
+
 def rotate(
     trust: Trust, key: EnrolledKey, proof: bytes, last_index: int, *, reason: str, now: datetime, days: int
 ) -> Change:
@@ -232,17 +254,32 @@ def check_step(before: Trust, after: Trust) -> None:
         observed = f"keyring version {after.keyring.version} after {before.keyring.version}"
         raise _refused(observed, f"version {before.keyring.version + 1}")
     for old in before.keyring.keys:
-        new = after.keyring.find(old.key.key_id)
-        if new is None or replace(new, last_valid_index=old.last_valid_index) != old:
-            raise _refused(f"{old.name} ({old.key.key_id[:16]}) is gone or another", "every key of before, as it was")
-        ended, ends = old.last_valid_index, new.last_valid_index
-        if ended is not None and (ends is None or ends > ended):
-            raise _refused(f"key {old.key.key_id[:16]} ends at {ends}", f"at most {ended}: a revocation stays")
+        _check_kept(old, after.keyring)
     for key in after.keyring.keys:
-        limit = MAX_RUNNER_DAYS if key.role == "runner" else MAX_KEY_DAYS
-        if parse_moment(key.not_after) - parse_moment(key.not_before) > timedelta(days=limit):
-            raise _refused(f"the {key.role} {key.name} for longer than {limit} days", f"at most {limit} days")
+        if key not in before.keyring.keys:
+            _check_window(key, after.keyring)
     check_policy(before, after.keyring, after.policy_bytes)
+
+
+def _check_kept(old: EnrolledKey, keyring: Keyring) -> None:
+    """Return if a keyring says of a key what the one before said, apart from an end or a longer window."""
+    new = keyring.find(old.key.key_id)
+    if new is None or replace(new, last_valid_index=old.last_valid_index, not_after=old.not_after) != old:
+        raise _refused(f"{old.name} ({old.key.key_id[:16]}) is gone or another", "every key of before, as it was")
+    ended, ends = old.last_valid_index, new.last_valid_index
+    if ended is not None and (ends is None or ends > ended):
+        raise _refused(f"key {old.key.key_id[:16]} ends at {ends}", f"at most {ended}: a revocation stays")
+    until, was = parse_moment(new.not_after), parse_moment(old.not_after)
+    if until < was or (until > was and (old.role == "runner" or ends is not None)):
+        raise _refused(f"key {old.key.key_id[:16]} until {new.not_after}", f"until {old.not_after}, as it was")
+
+
+def _check_window(key: EnrolledKey, keyring: Keyring) -> None:
+    """Return if a key that is new or renewed lasts no longer than its role may, counted from this keyring."""
+    limit = MAX_RUNNER_DAYS if key.role == "runner" else MAX_KEY_DAYS
+    start = key.not_before if key.role == "runner" else keyring.issued_on
+    if parse_moment(key.not_after) - parse_moment(start) > timedelta(days=limit):
+        raise _refused(f"the {key.role} {key.name} for longer than {limit} days", f"at most {limit} days")
 
 
 def _next(trust: Trust, keys: tuple[EnrolledKey, ...], now: datetime) -> Keyring:

@@ -65,7 +65,8 @@ def difference(before: Keyring, after: Keyring, now: datetime) -> list[str]:
             lines += [f"+ {line}" if n == 0 else f"  {line}" for n, line in enumerate(_key_lines(key, now))]
         elif old != key:
             ends = f"signs nothing after log index {key.last_valid_index}"
-            lines.append(f"~ {key.role} {key.name}, key {_short(key.key.key_id)}: {ends}")
+            what = ends if key.last_valid_index is not None else f"lasts until {key.not_after}"
+            lines.append(f"~ {key.role} {key.name}, key {_short(key.key.key_id)}: {what}")
     lines += [f"- {key.role} {key.name}, key {_short(key.key.key_id)}" for key in before.keys if _gone(key, after)]
     if before.policy_sha256 != after.policy_sha256:
         lines.append(f"~ policy {before.policy_sha256[:ID_DIGITS]} becomes {after.policy_sha256[:ID_DIGITS]}")

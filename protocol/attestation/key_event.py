@@ -1,4 +1,4 @@
-"""The predicate `key-event`: a key was enrolled, replaced or revoked, said in the log where the keys are used.
+"""The predicate `key-event`: a key was enrolled, renewed, replaced or revoked, said in the log where it is used.
 
 The rules:
 1. Its subject is the keyring that makes the change, by the SHA-256 of its payload: the keyring has the authority (a
@@ -26,16 +26,17 @@ from protocol.attestation.statement import STATEMENT_TYPE, predicate_type
 KEY_EVENT = "key-event"
 KEYRING_SUBJECT = "keyring"
 
-EventKind = Literal["enrolled", "rotated", "revoked"]
-EVENT_KINDS: tuple[EventKind, ...] = ("enrolled", "rotated", "revoked")
+EventKind = Literal["enrolled", "renewed", "rotated", "revoked"]
+EVENT_KINDS: tuple[EventKind, ...] = ("enrolled", "renewed", "rotated", "revoked")
+_UNENDED: tuple[EventKind, ...] = ("enrolled", "renewed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEvent:
     """What happened to one key; `last_valid_index` is the last log index that it may have signed.
 
-    `keyring_version` is that of the subject, `previous_keyring` the SHA-256 of the payload before it. An enrolment has
-    no last index; only a rotation has a successor.
+    `keyring_version` is that of the subject, `previous_keyring` the SHA-256 of the payload before it. Only a rotation
+    or a revocation has a last index, and only a rotation a successor.
     """
 
     event: EventKind
@@ -70,7 +71,7 @@ class KeyEvent:
         fields = Fields(value, KEY_EVENT, unknown=Unknown.UNJUDGED)
         kind = fields.one_of("event", EVENT_KINDS)
         _check_null(fields, "successor", null=kind != "rotated")
-        _check_null(fields, "lastValidIndex", null=kind == "enrolled")
+        _check_null(fields, "lastValidIndex", null=kind in _UNENDED)
         event = cls(
             event=kind,
             key_id=fields.sha256("keyId"),

@@ -99,6 +99,7 @@ def test_the_bytes_of_a_key_event_are_what_they_were():
         event(),
         event(event="revoked", successor=None, reason="the machine was stolen", last_valid_index=0),
         event(event="enrolled", successor=None, last_valid_index=None, role="auditor", name="audit-house"),
+        event(event="renewed", successor=None, last_valid_index=None, role="log", name="example/log"),
     ],
     ids=lambda said: said.event,
 )
@@ -110,8 +111,9 @@ def test_an_event_is_read_as_it_was_written(said):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"event": "renewed"},
+        {"event": "forgotten"},
         {"event": "enrolled"},
+        {"event": "renewed"},
         {"event": "revoked"},
         {"successor": None},
         {"successor": RUNNER.public_key.key_id},

@@ -20,6 +20,7 @@ from orchestrator.record.ceremony_files import (
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.jcs import dumps
 from protocol.attestation.keyring import sign_keyring
+from protocol.attestation.moment import parse_moment
 from protocol.attestation.root import ROLES, build_root, parse_root
 from protocol.errors import JoulesealError, UsageError, VerificationError
 from protocol.tlog.cosignature import WitnessKey
@@ -255,6 +256,39 @@ def test_a_policy_that_the_domain_cannot_follow_is_refused(trust, wrong):
     refused("POLICY_UNFIT", ceremony.enrol, trust, proof, asked, LATER, policy)
 
 
+# Renewal.
+
+
+def test_the_key_of_the_log_is_renewed_year_after_year(home, trust):
+    log = trust.keyring.in_role("log")[0]
+    for year in (1, 2):
+        now = LATER + timedelta(days=300 * year)
+        before = trust_at(home)
+        change = ceremony.renew(before, before.keyring.find(log.key.key_id), now=now, days=365)
+        put(home, change, [own_root(home)])
+        key = trust_at(home).keyring.find(log.key.key_id)
+        assert parse_moment(key.not_after) == now + timedelta(days=365)
+        assert dataclasses.replace(key, not_after=log.not_after) == log
+    assert (change.event.event, change.event.last_valid_index) == ("renewed", None)
+
+
+def test_a_runner_an_ended_key_and_a_shorter_window_are_not_renewed(home, trust):
+    runner, log = ceremony.find_key(trust.keyring, "runner-1"), trust.keyring.in_role("log")[0]
+    refused("A_RUNNER", ceremony.renew, trust, runner, now=LATER, days=90)
+    refused("BAD_WINDOW", ceremony.renew, trust, log, now=LATER, days=364)
+    refused("BAD_WINDOW", ceremony.renew, trust, log, now=LATER + timedelta(days=30), days=366)
+    put(home, enrolled(trust), [own_root(home)])
+    now = trust_at(home)
+    put(
+        home,
+        ceremony.revoke(now, ceremony.find_key(now.keyring, "audit-house"), 0, reason="x", now=LATER),
+        [own_root(home)],
+    )
+    now = trust_at(home)
+    gone = now.keyring.find(GUEST.public_key.key_id)
+    refused("REVOKED_ALREADY", ceremony.renew, now, gone, now=LATER + timedelta(days=300), days=365)
+
+
 # Rotation and revocation.
 
 
@@ -329,6 +363,9 @@ def test_a_keyring_that_undoes_forgets_or_alters_is_refused(home, trust):
         ((*others, dataclasses.replace(ended, name="runner-9")), 3),
         ((*others, dataclasses.replace(ended, organisation="another")), 3),
         ((ended, *others, new), 3),
+        ((dataclasses.replace(ended, not_after=longer), *others), 3),
+        ((ended, *(dataclasses.replace(item, not_after="2026-04-01T12:00:00Z") for item in others)), 3),
+        ((ended, *(dataclasses.replace(item, not_after="2030-04-01T12:00:00Z") for item in others)), 3),
         ((ended, *others), 2),
         ((ended, *others), 4),
     ):

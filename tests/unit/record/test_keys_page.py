@@ -13,6 +13,7 @@ from orchestrator import cli
 from orchestrator.record.domain import open_domain
 from orchestrator.record.registrar import Registrar
 from protocol.attestation.root import root_fingerprint
+from tests.unit.record.ceremony_world import trust_at
 from tests.unit.record.record_world import evidence_of, steps
 
 PAGE = Path(__file__).parents[3] / "docs" / "keys.md"
@@ -33,7 +34,10 @@ def do(written, domain):
     if not written.startswith("jouleseal"):
         subprocess.run(["bash", "-euc", written], capture_output=True, check=True)
         return 0
-    return cli.main(shlex.split(written.replace("<domain>", f"sha256:{domain}"))[1:])
+    log_key = ""
+    if "<log key>" in written:
+        log_key = trust_at(Path("home")).keyring.in_role("log")[0].key.key_id
+    return cli.main(shlex.split(written.replace("<domain>", f"sha256:{domain}").replace("<log key>", log_key))[1:])
 
 
 def test_every_command_of_the_page_works_as_written(desk, capsys):
@@ -49,7 +53,7 @@ def test_every_command_of_the_page_works_as_written(desk, capsys):
             assert "What comes next:" in said
     shown = json.loads(said_by("jouleseal keys show --home home --json", capsys))
     assert [root["version"] for root in shown["roots"]] == [1, 2]
-    assert shown["keyring"]["version"] == 5
+    assert shown["keyring"]["version"] == 6
     states = {(key["role"], key["name"]): key["state"] for key in shown["keyring"]["keys"]}
     assert states["auditor", "audit-house"] == "ended"
     assert states["runner", "runner-1"] == "in force"
@@ -70,5 +74,5 @@ def goes_on(home):
 
 def test_the_page_names_every_step():
     page = PAGE.read_text(encoding="utf-8")
-    for step in ("new", "prove", "root-init", "root-sign", "enrol", "rotate", "revoke", "install", "show"):
+    for step in ("new", "prove", "root-init", "root-sign", "enrol", "renew", "rotate", "revoke", "install", "show"):
         assert f"jouleseal keys {step} " in page
