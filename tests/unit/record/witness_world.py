@@ -139,7 +139,7 @@ class RecordedWorld(World):
 
     @now.setter
     def now(self, value: int) -> None:
-        self._clock.now = value
+        self._clock.now = max(self._clock.now, value)  # a world that begins again does not turn its clock back
 
     def speak_through(self, voice: Registrar) -> None:
         self.voice = voice
