@@ -22,6 +22,7 @@ import pytest
 from protocol.attestation.bundle import POLICY_PATH, read_bundle
 from protocol.attestation.envelope import pae
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
+from protocol.attestation.vsa import Summary, sign_summary, verifier_id_of
 from protocol.tlog.leaf import parse_leaf
 from protocol.tlog.policy import parse_policy
 from tests.oracles.__main__ import FOLDER, NODE_MODULES, PYTHON, present
@@ -155,6 +156,25 @@ def test_securesystemslib(files, ask):
     need("python")
     command = [str(PYTHON), str(HERE / "ask_python.py"), "securesystemslib"]
     agrees(lambda asked: ask(command, asked), asked_envelope(files), envelope_mutations(files))
+
+
+def test_securesystemslib_reads_a_verdict(files, ask):
+    """An auditor's verdict is a DSSE envelope like any other; what it says is SLSA's vocabulary."""
+    need("python")
+    key = Key("an auditor")
+    summary = Summary(
+        verifier_id=verifier_id_of(key.public_key),
+        version={"jouleseal-verify": "1"},
+        time_verified="2026-11-23T18:00:00Z",
+        inputs=("ab" * 32,),
+        images=("cd" * 32,),
+        policy_sha256="ef" * 32,
+        passed=True,
+        levels=("JOULESEAL_T1",),
+    )
+    honest = {"envelope": json.loads(sign_summary(summary, key)), "spki": b64(key.public_key.spki)}
+    command = [str(PYTHON), str(HERE / "ask_python.py"), "securesystemslib"]
+    agrees(lambda asked: ask(command, asked), honest, envelope_mutations(files))
 
 
 def test_rfc8785(files, ask):
