@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -420,6 +422,45 @@ def test_the_monitor_remembers_and_finds_a_rollback_and_a_fork_since(ask, home, 
 
     state.write_bytes(b'{"note":5}')
     assert ask("monitor", home, "--state", state, "--json")[0] == 4
+
+
+def test_a_monitor_that_follows_ends_when_something_is_wrong(home):
+    script = "import sys; from orchestrator.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", script, "log", "monitor", str(home), "--every", "1", "--json"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        first = json.loads(process.stdout.readline())
+        assert (first["sound"], first["size"]) == (True, 4)
+        stolen(home)
+        looks = [json.loads(line) for line in process.stdout]
+        assert process.wait(30) == 1
+    assert codes(looks[-1]) == {"FOREIGN_ENTRY"}
+    assert all(look["sound"] for look in looks[:-1])
+
+
+def test_a_monitor_that_follows_ends_when_it_is_told_to(home):
+    script = "import sys; from orchestrator.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", script, "log", "monitor", str(home), "--every", "600", "--json"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["serve", "--listen", "nowhere"],
+        ["serve", "--listen", "127.0.0.1:99999"],
+        ["cosign", "no-such-file"],
+        ["watch", "no-such-file"],
+        ["watch", "name+00000000+AAAA"],
+        ["init", "audit.example/w"],
+    ],
+)
+def test_mistakes_at_a_witness_are_the_callers(tmp_path, capsys, words):
+    assert main(["witness", "init", "audit.example/w", "--home", str(tmp_path)]) == 0
+    assert main(["witness", *words, "--home", str(tmp_path)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_log_signed_by_another_key_is_not_this_log(ask, home, tmp_path):
