@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     init = commands.add_parser("init", help="operator: make a complete local trust domain")
     init.add_argument("--name", default="local", help="the organisation's name in the keyring (default local)")
+    init.add_argument("--passphrase-file", type=Path, metavar="FILE", help="encrypt the root's key with what it holds")
     init.add_argument(
         "--device", action="append", default=[], metavar="UUID", help="an accelerator that it may measure"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.attestation.key_event import KEY_EVENT, KeyEvent
 from protocol.attestation.predicates import read_predicate
 from protocol.attestation.statement import PREDICATE_NAMES, Statement, predicate_type
 from tests.unit.attestation import statements
@@ -54,6 +55,13 @@ def test_the_tables_have_exactly_the_fields_of_the_predicate(name):
     assert written - rows == set()
     unexplained = rows - written - nullable - optional - {"failure.code", "failure.blame"}
     assert unexplained == set()
+
+
+def test_a_key_event_is_specified_and_its_example_read():
+    written = example(KEY_EVENT)
+    assert table(section(KEY_EVENT)) == paths(written)
+    assert KeyEvent.from_json(written).to_json() == written
+    assert f"`{predicate_type(KEY_EVENT)}`" in section(KEY_EVENT)
 
 
 @pytest.mark.parametrize("name", PREDICATE_NAMES)
