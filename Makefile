@@ -18,7 +18,7 @@ VENDORS := digits reviews
 DEVICE  :=
 STANDIN := GPU-57a2d111-0000-4000-8000-000000000001
 
-.PHONY: help setup fmt check test test-all bench bench-peers demo demo-runner proto docs images engine lock clean
+.PHONY: help setup fmt check test test-all test-oracles soak bench bench-peers demo demo-runner proto docs images engine lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,14 @@ test: $(STAMP) images ## All tests but the slow ones, with the real engine
 test-all: $(STAMP) images ## All tests, the slow ones too
 	@$(NETLESS) $(PY) -m pytest tests/unit
 	@$(SUDO) $(PY) -m pytest tests/engine
+
+test-oracles: $(STAMP) ## Ask other people's verifiers (brings them into build/oracles)
+	@$(SUDO) $(PY) -m tests.oracles
+	@$(PY) -m pytest tests/oracles
+
+soak: $(STAMP) ## A million executions of every parser of untrusted bytes; writes docs/soak.md
+	@$(PY) -m pip install --quiet --target build/soak-site atheris==3.0.0
+	@PYTHONPATH=build/soak-site $(PY) -m tests.soak --write
 
 proto: $(STAMP) ## Generate the wire code, its page and its golden descriptor
 	@$(PY) -m protocol.wire.generate

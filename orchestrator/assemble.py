@@ -15,6 +15,7 @@ from protocol.attestation.claims import CellResult, DeviceClaim, Failure, PlanCe
 from protocol.attestation.jcs import Json
 from protocol.attestation.moment import format_moment
 from protocol.attestation.predicates import VERIFY_TXT, CampaignPlan, SessionOutcome
+from protocol.attestation.tier import T1
 from protocol.errors import InvalidMeasurement, JoulesealError, SubmissionError
 from protocol.methodology import figures, order, statistics
 from protocol.methodology.dataset import Dataset
@@ -26,7 +27,6 @@ from protocol.methodology.tasks import REGISTRY, Task
 from protocol.submission import Campaign, Cell
 from protocol.units import decimal_string, from_decimal
 
-LOCAL_TIER = "T1"
 CAMPAIGN_LIMIT = timedelta(days=7)  # a campaign that takes longer is an operator's mistake, or a vendor shopping
 RETRIED_BLAMES = ("rig", "measurement")  # docs/adr/0004
 
@@ -161,8 +161,14 @@ def result_json(
     *,
     failure: Failure | None,
     verify_txt_sha256: str,
+    tier: str = T1,
+    unexplained: bool = False,
 ) -> dict[str, Json]:
-    """Return the campaign-result predicate from all outcomes in log order; `cells` are the completed ones' figures."""
+    """Return the campaign-result predicate from all outcomes in log order; `cells` are the completed ones' figures.
+
+    `tier` is what the record earns by its witnesses, `unexplained` whether an accelerator counted something between
+    sessions that its idling does not explain.
+    """
     completed = {outcome.cell: (link, outcome) for link, outcome in outcomes if outcome.status == "completed"}
     results = [
         CellResult(
@@ -174,7 +180,7 @@ def result_json(
         for cell in plan.cells
         if cell.cell_id in completed
     ]
-    flags = _flags(plan, results)
+    flags = _flags(plan, results, tier, unexplained=unexplained)
     return {
         "campaign": plan_id,
         "status": "completed" if failure is None else "failed",
@@ -237,7 +243,7 @@ def _committed(outcome: SessionOutcome) -> dict[str, str]:
     }
 
 
-def _flags(plan: CampaignPlan, results: Sequence[CellResult]) -> tuple[str, ...]:
+def _flags(plan: CampaignPlan, results: Sequence[CellResult], tier: str, *, unexplained: bool) -> tuple[str, ...]:
     planned: dict[str, PlanCell] = {cell.cell_id: cell for cell in plan.cells}
     facts = [
         CellFacts(
@@ -254,6 +260,7 @@ def _flags(plan: CampaignPlan, results: Sequence[CellResult]) -> tuple[str, ...]
         official=plan.official,
         hardware_class=plan.hardware_class,
         proprietary=plan.submission.proprietary,
-        tier=LOCAL_TIER,
+        tier=tier,
         cells=facts,
+        unexplained=unexplained,
     )

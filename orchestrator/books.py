@@ -6,24 +6,26 @@ worth more than the reserve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import assemble
 from orchestrator.batch import BatchFile
-from orchestrator.evidence import finished_session
+from orchestrator.evidence import finished_session, readable_trace
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.reserve import Reserve
 from orchestrator.record.sequence import Recorded, outcomes_of
 from orchestrator.record.store import EvidenceStore, disk_errors
 from orchestrator.record.vault import Vault
-from protocol.attestation.claims import Failure
+from protocol.attestation.claims import Failure, StatementLink
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.jcs import Json
 from protocol.attestation.predicates import CampaignPlan, CampaignResult, SessionOutcome
 from protocol.attestation.statement import CAMPAIGN_RESULT
+from protocol.attestation.tier import earned_tier
 from protocol.errors import StorageFull
+from protocol.methodology.continuity import RecordedSession, gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,23 @@ class Books:
             cells,
             failure=failure,
             verify_txt_sha256=sha256_hex(self.registrar.domain.verify_txt),
+            tier=earned_tier(self.registrar.domain.keyring, self.registrar.domain.policy),
+            unexplained=bool(plan.predicate.devices) and self._unexplained(outcomes),
         )
         self.record(CAMPAIGN_RESULT, plan.subject_sha256, predicate)
+
+    def _unexplained(self, outcomes: Sequence[tuple[StatementLink, SessionOutcome]]) -> bool:
+        """Return whether an accelerator counted something between these sessions that its idling does not explain."""
+        recorded = [
+            RecordedSession(
+                intent=outcome.intent.log_index,
+                outcome=link.log_index,
+                boot_id=outcome.runner.boot_id,
+                trace=readable_trace(outcome, self.evidence),
+            )
+            for link, outcome in outcomes
+        ]
+        return any(gap.open for gap in gaps(recorded))
 
     def find(self, statement_id: str) -> Recorded:
         """Return a recorded statement by its id."""

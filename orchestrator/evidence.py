@@ -122,6 +122,16 @@ def finished_session(outcome: SessionOutcome, store: EvidenceStore) -> SessionFi
     return session_figures(trace, timelines, read_beside(named))
 
 
+def readable_trace(outcome: SessionOutcome, store: EvidenceStore) -> PowerTrace | None:
+    """Return the meter's record of any session, aborted ones too; None where there is none that can be read."""
+    if outcome.trace_sha256 is None:
+        return None
+    try:
+        return parse_trace(store.get(outcome.trace_sha256))
+    except VerificationError:
+        return None
+
+
 def _judge(record: SessionRecord) -> tuple[PowerTrace | None, JoulesealError | None]:
     """Return the parsed record of the meter, None where it is not whole, and what voids the session."""
     if record.trace is None:

@@ -8,6 +8,7 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     unmeasured-energy           some cell has no headline, or runs of different kinds
     cached-answers              the runs or passes of a cell cost less and less, as answers that were kept do
     deferred-work               over 1 % of a run's energy came after its last answer
+    unexplained-energy          an accelerator counted something between sessions that its idling does not explain
     wall-range-changed          the wall meter changed its range inside a run
     tier-below-t3               the record was not witnessed by a quorum with parties outside the operator
     unofficial                  points or runs were shortened
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from protocol.methodology.continuity import UNEXPLAINED_ENERGY
 from protocol.methodology.tasks import REGISTRY, Task
 from protocol.units import from_decimal
 
@@ -63,10 +65,21 @@ class CellFacts:
 
 
 def open_flags(
-    *, official: bool, hardware_class: str, proprietary: bool, tier: str, cells: Sequence[CellFacts]
+    *,
+    official: bool,
+    hardware_class: str,
+    proprietary: bool,
+    tier: str,
+    cells: Sequence[CellFacts],
+    unexplained: bool = False,
 ) -> tuple[str, ...]:
-    """Return the open flags in alphabetical order; `cells` are those with published figures."""
+    """Return the open flags in alphabetical order; `cells` are those with published figures.
+
+    `unexplained` is whether `continuity` left a gap open.
+    """
     flags = {flag for cell in cells for flag in _cell_flags(cell)}
+    if unexplained:
+        flags.add(UNEXPLAINED_ENERGY)
     if not official:
         flags.add(UNOFFICIAL)
     if hardware_class not in RATED_CLASSES:

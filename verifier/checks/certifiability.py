@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from protocol.attestation.keyring import Keyring
+from protocol.attestation.tier import T3, earned_tier
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY, Gap
 from protocol.methodology.figures import measurement_flags
 from protocol.methodology.flags import CellFacts, open_flags
@@ -18,8 +19,6 @@ from verifier.facts import Story
 from verifier.report import CellFigures
 from verifier.walk import Established, Findings, false
 
-T1 = "T1"
-T3 = "T3"
 _NEEDS = "T2 needs a quorum that the operator's own witnesses cannot make, T3 that and all that was checked above"
 
 
@@ -56,17 +55,6 @@ def check(
     word = "certifiable" if certifiable else f"not certifiable: {', '.join(sorted(flags))}"
     needs = "" if tier == T3 else f"; {_NEEDS}"
     return Established(Worth(tier, tuple(sorted(flags)), certifiable=certifiable), f"tier {tier}{needs}; {word}")
-
-
-def earned_tier(keyring: Keyring, policy: Policy) -> str:
-    """Return the tier of a bundle all of whose other checks passed."""
-    operator = {key.organisation for key in (*keyring.in_role("log"), *keyring.in_role("runner"))}
-    own = set()
-    for witness in policy.witnesses.values():
-        enrolled = keyring.find(witness.public_key.key_id)
-        if enrolled is None or enrolled.organisation in operator:
-            own.add(witness.key_id)
-    return T1 if policy.satisfied_by(own) else T3
 
 
 def _flags(story: Story, tier: str, figures: Mapping[str, CellFigures]) -> set[str]:
