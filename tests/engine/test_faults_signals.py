@@ -177,6 +177,8 @@ def killed_and_continued(rig: Rig, image: str, seed: int, deaths: int) -> None:
     for _ in range(deaths):
         story = next_death(rig, dice)
         code, said = rig.completed(*submissions, story=story)
+        if code == 0 and len(rig.told().results) == campaigns:
+            break  # the last death had left only a result to be written, which was quicker than this one
         assert code == -signal.SIGKILL, (story, said, rig.told().aborts)
         found = {item.log_index: item.statement_id for item in rig.told().history}
         assert kept.items() <= found.items()
