@@ -26,9 +26,10 @@ from orchestrator.meter.client import Sampler
 from orchestrator.meter.interface import SamplerConfig, SandboxTarget
 from orchestrator.meter.own_group import OwnGroup
 from protocol.errors import InvalidMeasurement, MeterUnavailable, UsageError
-from protocol.methodology import acceptance, gated
+from protocol.methodology import gated
 from protocol.methodology.energy import Carried, Measured, NotApplicable, Reading, Simulated, Unmeasured, account
 from protocol.methodology.gated import HOLD_NS
+from protocol.methodology.gated_session import account_device
 from protocol.methodology.trace import ACCELERATORS, PowerTrace, SourceKind, Window, parse_trace
 from protocol.methodology.validity import validate
 from protocol.units import NS_PER_S
@@ -183,13 +184,11 @@ def _accelerators(
 ) -> Channel:
     found: dict[str, gated.GatedReading] = {}
     for device in devices:
-        series = gated.series(trace, device)
-        broken = acceptance.faults(trace, series, gate)
-        if not broken:
-            found[device] = gated.measure(series, gate, gains.get(trace.host.get(f"{device}.uuid", "")))
-            broken = [*acceptance.implausible(trace, found[device], gate.window), *acceptance.cooling(found[device])]
-        if broken:
+        gain = gains.get(trace.host.get(f"{device}.uuid", ""))
+        reading, broken = account_device(trace, device, gate, gain)
+        if broken or reading is None:
             return _void(Reason(code=broken[0].code, observed=broken[0].observed))
+        found[device] = reading
     flags += [flag for reading in found.values() for flag in reading.flags]
     joules, doubt = gated.combined(found)
     method = "+".join(dict.fromkeys(reading.method for reading in found.values()))

@@ -69,6 +69,21 @@ def account_runs(
     )
 
 
+def account_device(
+    trace: PowerTrace, device: str, gated: Gate, calibration: Fraction | None = None
+) -> tuple[GatedReading | None, tuple[Fault, ...]]:
+    """Return one device's reading over one window by itself, and its faults; no reading where none may be made.
+
+    Raises as `gated.measure` does.
+    """
+    found = series(trace, device)
+    broken = acceptance.faults(trace, found, gated)
+    if broken:
+        return None, tuple(broken)
+    reading = measure(found, gated, calibration)
+    return reading, (*acceptance.implausible(trace, reading, gated.window), *acceptance.cooling(reading))
+
+
 def _of_readings(
     trace: PowerTrace, found: Mapping[str, Series], gates: list[Gate], runs: list[dict[str, GatedReading]]
 ) -> list[Fault]:

@@ -16,7 +16,8 @@ from orchestrator.meter import gating
 from orchestrator.meter.client import Sampler
 from orchestrator.meter.interface import SamplerConfig
 from protocol.errors import JoulesealError
-from protocol.methodology import acceptance, gated
+from protocol.methodology import gated
+from protocol.methodology.gated_session import account_device
 from protocol.methodology.trace import PowerTrace, parse_trace
 from protocol.methodology.validity import validate
 
@@ -91,15 +92,12 @@ def judged(trace: PowerTrace) -> dict[str, Any]:
     """Return the joules of a valid record with its doubt, or the first broken rule's code."""
     validate(trace)
     gate = gated.gate(trace, *(trace.window(name) for name in ("run-1", "idle-0", "idle-1")))
-    readings, broken = [], []
+    readings = []
     for device in trace.sources["gpu"].devices:
-        series = gated.series(trace, device)
-        broken += acceptance.faults(trace, series, gate)
-        if not broken:
-            readings.append(gated.measure(series, gate))
-            broken += [*acceptance.implausible(trace, readings[-1], gate.window), *acceptance.cooling(readings[-1])]
-    if broken:
-        return {"joules": None, "void": broken[0].code, "words": broken[0].observed}
+        reading, broken = account_device(trace, device, gate)
+        if broken or reading is None:
+            return {"joules": None, "void": broken[0].code, "words": broken[0].observed}
+        readings.append(reading)
     doubt = sum((reading.uncertainty.expanded(gain=False) for reading in readings), Fraction(0))
     return {
         "joules": float(sum(reading.joules for reading in readings)),
