@@ -4,7 +4,8 @@ Rules:
 1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile,
    every file of its build context and the versions of its wheels. The key is a label of the image.
 2. Vendor images build with no network: wheels are downloaded on the host for the Python of the base, and installed
-   inside with --no-index. They stay behind in a build stage.
+   inside with --no-index. They stay behind in a build stage. A wheel that nobody publishes is made on the host, from
+   a source that is named here, and must be pure Python.
 3. The base is CPython by digest where a registry can be reached, else the host's own Debian or Ubuntu packages
    (debian_base.py). An existing base is kept; --refresh makes it anew.
 4. Nothing is printed for an image that is up to date, one line for one that is built, and the engine's whole output
@@ -42,6 +43,9 @@ PIP = "pip==25.3"
 WIRE = ("grpcio==1.85.1", "grpcio-health-checking==1.85.1", "protobuf==7.35.1")
 NUMPY = "numpy==2.4.6"
 LEARN = "scikit-learn==1.9.1"
+
+# Published as sources alone, and pure Python: the host makes their wheels, which suit every Python.
+PURE_SDISTS = ("rouge-score==0.1.2",)
 
 
 VENDORS = ("digits", "reviews")
@@ -242,13 +246,31 @@ def platforms(glibc: int) -> Iterator[str]:
     yield f"manylinux2014_{machine}"
 
 
+def make_pure_wheels(sdists: tuple[str, ...], folder: Path) -> None:
+    """Make wheels of sources into the folder; raises BuildFailed where one fails or suits this host alone."""
+    if not sdists:
+        return
+    # What builds a wheel may come as a wheel itself: --no-binary is about the sources named.
+    names = ",".join(sdist.split("==")[0] for sdist in sdists)
+    words = ["wheel", "--quiet", "--no-deps", f"--no-binary={names}", "--wheel-dir", str(folder)]
+    done = subprocess.run([*host_pip(), *words, *sdists], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildFailed(f"pip wheel {' '.join(sdists)} failed:\n{done.stderr}")
+    bound = [path.name for path in folder.glob("*.whl") if not path.name.endswith("-none-any.whl")]
+    if bound:
+        raise BuildFailed(f"not pure Python, so not for another machine's image: {', '.join(bound)}")
+
+
 def wheel_folder(wheels: tuple[str, ...]) -> Path:
     """Return a folder with these wheels and what they need, for the base's Python; downloaded once."""
     python, glibc = base_python()
     folder = cache_folder("wheels", text_key(f"{python} {glibc} {wheels}"))
     if (folder / "complete").exists():
         return folder
+    named = {line.split("==")[0].split(">=")[0] for line in wheels}
+    make_pure_wheels(tuple(line for line in PURE_SDISTS if line.split("==")[0] in named), folder)
     words = ["download", "--quiet", "--dest", str(folder), "--only-binary=:all:", "--python-version", python]
+    words += ["--find-links", str(folder)]
     words += [word for name in platforms(glibc) for word in ("--platform", name)]
     done = subprocess.run([*host_pip(), *words, *wheels], capture_output=True, text=True, check=False)
     if done.returncode:
