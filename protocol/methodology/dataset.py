@@ -88,13 +88,25 @@ def point_digest(point: Point) -> str:
 
 def dataset_digest(points: Iterable[Point]) -> str:
     """Return the hex digest of a set of points, by the rule above."""
-    leaves = []
-    for point in points:
-        content = point_content(point)
-        size = len(content).to_bytes(8, "big")
-        identity = _framed([point.source.encode(), point.point_id.encode(), size, hashlib.sha256(content).digest()])
-        leaves.append(hashlib.sha256(identity).digest())
-    return hashlib.sha256(_framed([DIGEST_RULE, len(leaves).to_bytes(8, "big"), *sorted(leaves)])).hexdigest()
+    return digest_of_identities(identity_of(point) for point in points)
+
+
+def identity_of(point: Point) -> bytes:
+    """Return the SHA-256 of (source, id, size of the content, SHA-256 of the content) of a point, 32 bytes."""
+    content = point_content(point)
+    return identity(point.source, point.point_id, len(content), hashlib.sha256(content).digest())
+
+
+def identity(source: str, point_id: str, size: int, content_sha256: bytes) -> bytes:
+    """Return the same from what is known of a point without its content; `size` in bytes, `content_sha256` raw."""
+    parts = [source.encode(), point_id.encode(), size.to_bytes(8, "big"), content_sha256]
+    return hashlib.sha256(_framed(parts)).digest()
+
+
+def digest_of_identities(identities: Iterable[bytes]) -> str:
+    """Return the hex digest of a set of points from their identities, by the rule above."""
+    leaves = sorted(identities)
+    return hashlib.sha256(_framed([DIGEST_RULE, len(leaves).to_bytes(8, "big"), *leaves])).hexdigest()
 
 
 def source_counts(points: Iterable[Point]) -> dict[str, int]:

@@ -33,6 +33,7 @@ from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
 from protocol.attestation.statement import parse_statement
 from protocol.attestation.vsa import Summary, parse_summary
 from protocol.errors import InvalidMeasurement, Unverifiable, UsageError, VerificationError
+from protocol.methodology import dataset_index
 from protocol.methodology.energy import validate
 from protocol.methodology.gain_document import parse_gain
 from protocol.methodology.site import parse_site
@@ -40,6 +41,7 @@ from protocol.methodology.timeline import unpack
 from protocol.methodology.trace import GENESIS, advance, encode_line, parse_trace
 from protocol.methodology.wall_calibration import parse_calibration
 from protocol.methodology.wall_csv import parse_wall
+from protocol.samples import Point, TextInput
 from protocol.tlog.checkpoint import parse_checkpoint
 from protocol.tlog.leaf import parse_leaf
 from protocol.tlog.note import parse_note, parse_vkey
@@ -158,6 +160,11 @@ def openings() -> list[bytes]:
     return [write_openings(world.openings(outcome, 1, [0, 3]))]
 
 
+def indexes() -> list[bytes]:
+    points = [Point(index=n, point_id=f"p-{n}", source="s", input=TextInput(text="a"), reference="b") for n in (0, 1)]
+    return [dataset_index.pack(points), dataset_index.pack(points[:1])]
+
+
 def states() -> list[bytes]:
     log, keys = SeenLog(size=5, root="ab" * 32), SeenKeys(root_version=1, keyring_version=1, keyring_sha256="cd" * 32)
     return [State().advanced(origin="a.example/log", log=log, root="sha256:" + "ef" * 32, keys=keys).to_bytes()]
@@ -231,6 +238,7 @@ TARGETS: tuple[Target, ...] = (
     Target(name="gain-document", read=respelled(parse_gain), seeds=lambda: [json.dumps(CERTIFICATE).encode()]),
     Target(name="verdict", read=respelled(parse_summary), seeds=verdicts),
     Target(name="openings", read=parse_openings, seeds=openings),
+    Target(name="dataset-index", read=dataset_index.unpack, seeds=indexes),
     Target(name="answer", read=top_label, seeds=lambda: [answer("7"), answer("a longer label")]),
     Target(name="auditor-state", read=respelled(parse_state), seeds=states),
     Target(
