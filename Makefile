@@ -57,11 +57,11 @@ check: $(STAMP) ## Lint, types, import contracts, and everything generated again
 	@$(PY) docs/generate.py --check
 
 test: $(STAMP) images ## All tests but the slow ones, with the real engine
-	@$(NETLESS) $(PY) -m pytest -m "not slow" tests/unit
+	@$(NETLESS) $(PY) -m pytest -n auto -m "not slow" tests/unit
 	@$(SUDO) $(PY) -m pytest -m "not slow" tests/engine
 
 test-all: $(STAMP) images ## All tests, the slow ones too
-	@$(NETLESS) $(PY) -m pytest tests/unit
+	@$(NETLESS) $(PY) -m pytest -n auto tests/unit
 	@$(SUDO) $(PY) -m pytest tests/engine
 
 test-oracles: $(STAMP) ## Ask other people's verifiers (brings them into build/oracles)
