@@ -55,6 +55,7 @@ check: $(STAMP) ## Lint, types, import contracts, and everything generated again
 	@$(PY) -m orchestrator.launch.page --check
 	@$(PY) -m orchestrator.conformance.page --check
 	@$(PY) docs/generate.py --check
+	@$(PY) -m tests.golden.vectors --check
 
 test: $(STAMP) images ## All tests but the slow ones, with the real engine
 	@$(NETLESS) $(PY) -m pytest -n auto -m "not slow" tests/unit

@@ -1,4 +1,4 @@
-"""Makes the pages that are made from the code: `docs/cli.md` from the parsers, `docs/errors.md` from the error tree.
+"""Makes the pages that are made from the code: commands, errors, and the JSON Schema of every statement.
 
 `python docs/generate.py` writes them, `--check` compares and exits 1 where a page is not what the code says.
 """
@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
 from orchestrator.cli import build_parser as jouleseal_parser
 from protocol import errors
+from protocol.attestation.schemas import statement_schemas
 from verifier.cli import inspect_parser, open_leaves_parser, verify_parser, vsa_parser
 
 DOCS = Path(__file__).parent
@@ -32,6 +34,14 @@ def errors_page() -> str:
     return f"# Errors\n\nMade from the code by `make docs`; `make check` compares.\n\n{tree}\n"
 
 
+def schema_pages() -> dict[str, str]:
+    """Return the schema files by their paths under docs."""
+    return {
+        f"schemas/{name}.schema.json": json.dumps(schema, indent=1) + "\n"
+        for name, schema in statement_schemas().items()
+    }
+
+
 def _blocks(parser: argparse.ArgumentParser) -> list[str]:
     """Return the help text of a parser and, below it, of all its subcommands."""
     blocks = [_block(parser)]
@@ -50,9 +60,10 @@ def main() -> int:
     os.environ["COLUMNS"] = _COLUMNS
     os.environ.pop("JOULESEAL_HOME", None)
     stale = []
-    for name, page in {"cli.md": cli_page(), "errors.md": errors_page()}.items():
+    for name, page in {"cli.md": cli_page(), "errors.md": errors_page(), **schema_pages()}.items():
         path = DOCS / name
         if "--check" not in sys.argv[1:]:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(page, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != page:
             stale.append(name)
