@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator import assemble
 from orchestrator.batch import BatchFile
 from orchestrator.evidence import finished_session, readable_trace
+from orchestrator.record.keys import Unlock, no_passphrase
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.reserve import Reserve
 from orchestrator.record.sequence import Recorded, outcomes_of
@@ -48,14 +49,15 @@ class Books:
     evidence: EvidenceStore
     vault: Vault
     batch: BatchFile
+    unlock: Unlock = no_passphrase
 
     @classmethod
-    def open(cls, home: Path) -> Books:
-        """Open the books of the trust domain in a folder; `close` them afterwards.
+    def open(cls, home: Path, unlock: Unlock = no_passphrase) -> Books:
+        """Open the books of the trust domain in a folder; `close` them afterwards; `unlock` as of `open_domain`.
 
         What a killed command left half-written is removed first: the log is locked by then, so nobody is writing it.
         """
-        registrar = Registrar.open(home)
+        registrar = Registrar.open(home, unlock)
         registrar.__enter__()
         _sweep(home)
         return cls(
@@ -65,6 +67,7 @@ class Books:
             evidence=EvidenceStore(home / "evidence"),
             vault=Vault(home / "private", home / "keys" / "vault.key"),
             batch=BatchFile(home / "batch.json"),
+            unlock=unlock,
         )
 
     def close(self) -> None:
@@ -75,7 +78,7 @@ class Books:
         """Give the reserve back to a full disk and open the registrar again, which completes what was interrupted."""
         self.close()
         self.reserve.release()
-        self.registrar = Registrar.open(self.home)
+        self.registrar = Registrar.open(self.home, self.unlock)
         self.registrar.__enter__()
 
     def record(self, name: str, subject: str, predicate: Mapping[str, Json]) -> Recorded:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.commands.keys_parser import add_keys
-from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, add_log, add_witness
+from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
 from orchestrator.commands.open_parser import add_open
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
@@ -156,6 +156,7 @@ def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--gain-calibration", type=Path, metavar="JSON", help="the device's document of jouleseal calibrate"
     )
     run.add_argument("--site", type=Path, metavar="JSON", help="the site's PUE: publishes the total too")
+    run.add_argument("--passphrase-file", type=Path, metavar="FILE", help=UNLOCKS)
     run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
     return run
 

@@ -22,8 +22,8 @@ from orchestrator.record.ceremony_files import (
 )
 from orchestrator.record.ceremony_home import Installed, install, last_index, settle, trust_of
 from orchestrator.record.ceremony_words import describe, difference, show_json, show_lines, signatures
-from orchestrator.record.domain import runner_in_force, runner_key_path
-from orchestrator.record.keys import FileSigner, new_key, save_key
+from orchestrator.record.domain import runner_in_force, runner_key_path, successor_passphrase
+from orchestrator.record.keys import FileSigner, encrypt_key, load_key, new_key, save_key
 from orchestrator.record.store import write_atomic
 from orchestrator.record.trust import TRUST, Trust
 from protocol.attestation.digest import IMAGE_DIGEST_PREFIX, is_sha256_hex
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do one step; print what it did, in plain words, and what comes next."""
     steps: dict[str, Callable[[Step, datetime], None]] = {
         "new": _new,
+        "encrypt": _encrypt,
         "prove": _prove,
         "root-init": _root_init,
         "root-sign": _root_sign,
@@ -86,6 +87,22 @@ def _new(step: Step, _now: datetime) -> None:
     step.written.append(str(public))
     step.say(f"key {signer.public_key.key_id}")
     step.document |= {"keyId": signer.public_key.key_id, "publicKey": signer.public_key.to_pem()}
+
+
+def _encrypt(step: Step, _now: datetime) -> None:
+    paths: list[Path] = step.arguments.keys
+    passphrase = step.new_passphrase()
+    if passphrase is None:
+        raise usage("no passphrase", "the one that opens the keys from now on", "give --passphrase-file")
+    for path in paths:  # all of them can be read, and none has another passphrase, before the first is changed
+        load_key(path, lambda _name: passphrase)
+    for path in paths:
+        if step.dry_run:
+            step.say(f"would encrypt {path}")
+        elif encrypt_key(path, passphrase):
+            step.written.append(str(path))
+        else:
+            step.say(f"{path} is encrypted with this passphrase already")
 
 
 def _prove(step: Step, _now: datetime) -> None:
@@ -246,7 +263,8 @@ def _write_drafts(step: Step, drafts: Mapping[str, bytes], successor: FileSigner
         step.check_new(out / name)
     if successor is not None:
         path = runner_key_path(step.arguments.home, successor.public_key.key_id)
-        save_key(successor, path)
+        keyring = trust_of(step.arguments.home / TRUST).keyring
+        save_key(successor, path, successor_passphrase(step.arguments.home, keyring, step.unlock))
         step.written.append(str(path))
     for name, data in drafts.items():
         step.write(out / name, data)

@@ -18,6 +18,7 @@ def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser], home
     )
     steps = keys.add_subparsers(dest="step", required=True, metavar="STEP")
     _add_new(steps)
+    _add_encrypt(steps)
     _add_prove(steps)
     _add_root_init(steps)
     _add_root_sign(steps)
@@ -41,6 +42,14 @@ def _add_new(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     new.add_argument("--encrypt", action="store_true", help="ask for a passphrase, and encrypt the key with it")
     _passphrase(new)
     _dry_run(new)
+
+
+def _add_encrypt(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    encrypt = steps.add_parser("encrypt", help="encrypt keys that lie open, such as those of jouleseal init, in place")
+    encrypt.add_argument("keys", type=Path, nargs="+", metavar="KEY", help="as home/keys/runner.pem")
+    encrypt.set_defaults(encrypt=True)
+    _passphrase(encrypt)
+    _dry_run(encrypt)
 
 
 def _add_prove(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,6 +8,10 @@ What this does: it makes a private key in a file that only you can read, and its
 stays on this machine, or goes to a safe; the .pub file may go to anybody.
 What comes next: a root holder sends the .pub file to whoever drafts the root (keys root-init). Everybody else proves
 that they hold the key (keys prove) and sends the proof.""",
+    "encrypt": """\
+What this does: the key's file holds the same key as before, and only the passphrase opens it. A copy that was made
+before, or what the disk keeps of the old file, is as open as it was: rotate a key that may have been copied.
+What comes next: whatever signs with the key is given --passphrase-file. A backup needs the passphrase too.""",
     "prove": """\
 What this does: your key signs a sentence that names itself, the role that you ask for, and the domain. It is good for
 that role in that domain and for nothing else.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
+from orchestrator.commands.passphrase import unlocker
 from orchestrator.record.audit import Audit, audit, kept_notes
 from orchestrator.record.log_copy import Finding, LogCopy, open_copy
 from orchestrator.record.monitor import Watched, look, watch_of
@@ -43,7 +44,7 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
     if arguments.as_is:
         note = open_copy(arguments.home).published().data
     else:
-        voice = Registrar.open(arguments.home)
+        voice = Registrar.open(arguments.home, unlocker(arguments.passphrase_file))
         if arguments.add is not None:
             voice.adopt(_read(arguments.add))
         with voice:

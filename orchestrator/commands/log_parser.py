@@ -8,6 +8,8 @@ from pathlib import Path
 DEFAULT_WITNESS_HOME = "~/.local/state/jouleseal-witness"
 DEFAULT_LISTEN = "127.0.0.1:7391"
 
+UNLOCKS = "its first line opens encrypted keys (mode 0600, a pipe, or a service's credential)"
+
 _MAX_DIGITS = 18
 
 
@@ -28,6 +30,10 @@ def add_witness(commands: argparse._SubParsersAction[argparse.ArgumentParser], h
     cosign.add_argument("file", type=Path, metavar="FILE", help="from jouleseal log prove --from SIZE, or a bare note")
     cosign.add_argument("--out", type=Path, metavar="FILE", help="where to write the note (default standard output)")
     show = actions.add_parser("show", help="print its key, and what it remembers of each log")
+    words = "encrypt its key with what this file's first line holds"
+    init.add_argument("--passphrase-file", type=Path, metavar="FILE", help=words)
+    for action in (watch, serve, cosign, show):
+        action.add_argument("--passphrase-file", type=Path, metavar="FILE", help=UNLOCKS)
     for action in (init, watch, serve, cosign, show):
         action.add_argument("--json", action="store_true", help="print one JSON document on standard output")
         words = f"the witness's folder (default $JOULESEAL_WITNESS_HOME or {DEFAULT_WITNESS_HOME})"
@@ -40,6 +46,7 @@ def add_log(commands: argparse._SubParsersAction[argparse.ArgumentParser], home:
     actions = log.add_subparsers(dest="action", required=True, metavar="ACTION")
     checkpoint = actions.add_parser("checkpoint", help="ask every witness again, and print the latest cosigned note")
     checkpoint.add_argument("--add", type=Path, metavar="NOTE", help="add the lines of this note, cosigned by file")
+    checkpoint.add_argument("--passphrase-file", type=Path, metavar="FILE", help=UNLOCKS)
     checkpoint.add_argument("--as-is", action="store_true", help="print what is published, and ask nobody")
     prove = actions.add_parser("prove", help="print an inclusion proof, or a consistency proof with --from")
     prove.add_argument("entry", nargs="?", metavar="ENTRY", help="an index, or a statement's file")

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator import doctor
 from orchestrator.books import Books, Concluded
 from orchestrator.commands import wall_inputs
+from orchestrator.commands.passphrase import unlocker
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
@@ -36,10 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     wall = wall_inputs.wall_input(arguments)  # read here to be refused here, before anything is started
     wall_inputs.site(arguments.site)
     wall_inputs.gains([] if arguments.gain_calibration is None else [arguments.gain_calibration], _devices(arguments))
+    unlock = unlocker(arguments.passphrase_file)
     wanted = {asked.dataset for request in requests for asked in request.submission.tasks}
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts().installed())
-        books = Books.open(arguments.home)
+        books = Books.open(arguments.home, unlock)
         stack.callback(books.close)
         engine = DockerEngine.connect(rig_id=books.registrar.domain.runner.key.key_id[:16])
         stack.callback(engine.close)

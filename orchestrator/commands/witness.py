@@ -15,6 +15,8 @@ from pathlib import Path
 from threading import Event
 
 from orchestrator.commands.log_parser import DEFAULT_LISTEN
+from orchestrator.commands.passphrase import unlocker
+from orchestrator.record.keys import read_passphrase_file
 from orchestrator.record.store import disk_errors, write_atomic
 from orchestrator.record.witness_home import KEY_FILE, WitnessHome, create_witness, open_witness, read_log
 from orchestrator.record.witness_server import Address, WitnessServer
@@ -27,22 +29,28 @@ _OLD = b"old "
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the second word says."""
+    if arguments.action == "init":
+        return _init(arguments)
+    witness = open_witness(arguments.home, clock=unix_now, unlock=unlocker(arguments.passphrase_file))
     match arguments.action:
-        case "init":
-            witness = create_witness(arguments.home, arguments.name, clock=unix_now)
-            for text in arguments.log:
-                witness.watch(read_log_argument(text))
-            return _show(witness, as_json=arguments.json)
         case "watch":
-            witness = open_witness(arguments.home, clock=unix_now)
             witness.watch(read_log_argument(arguments.log))
             return _show(witness, as_json=arguments.json)
         case "serve":
-            return _serve(open_witness(arguments.home, clock=unix_now), arguments)
+            return _serve(witness, arguments)
         case "cosign":
-            return _cosign(open_witness(arguments.home, clock=unix_now), arguments)
+            return _cosign(witness, arguments)
         case _:
-            return _show(open_witness(arguments.home, clock=unix_now), as_json=arguments.json)
+            return _show(witness, as_json=arguments.json)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    given = arguments.passphrase_file
+    passphrase = None if given is None else read_passphrase_file(given)
+    witness = create_witness(arguments.home, arguments.name, clock=unix_now, passphrase=passphrase)
+    for text in arguments.log:
+        witness.watch(read_log_argument(text))
+    return _show(witness, as_json=arguments.json)
 
 
 def unix_now() -> int:

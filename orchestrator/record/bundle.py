@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.domain import Domain, open_domain
+from orchestrator.record.domain import domain_trust
 from orchestrator.record.log import read_entries
 from orchestrator.record.store import EvidenceStore, disk_errors, write_atomic
+from orchestrator.record.trust import Trust
 from protocol.attestation.bundle import (
     CHECKPOINT_PATH,
     KEYRING_PATH,
@@ -47,44 +48,44 @@ def export(home: Path, first_index: int, last_index: int, evidence: EvidenceStor
     long as the log has not grown. RecordUnsound EVIDENCE_LOST, NOT_IN_LOG, or UNFIT_BUNDLE where a limit of the format
     is exceeded; StorageFull leaves what was at `out_path` before.
     """
-    domain = open_domain(home)
+    trust = domain_trust(home)
     try:
-        log = _log(domain, first_index, last_index)
-        statements = _statements(domain, first_index, last_index, evidence)
-        files = {**_trust(domain), **log, **statements, VERIFY_PATH: verify_text(_speaker(domain, statements))}
+        log = _log(home, trust, first_index, last_index)
+        statements = _statements(home, first_index, last_index, evidence)
+        files = {**_trust(trust), **log, **statements, VERIFY_PATH: verify_text(_speaker(statements))}
         write_atomic(out_path, write_tar(files))
     except VerificationError as error:
         raise _unfit("UNFIT_BUNDLE", str(error), "a bundle that our own verifier reads") from error
     return Exported(path=out_path, size=out_path.stat().st_size, files=len(files))
 
 
-def _trust(domain: Domain) -> dict[str, bytes]:
-    oldest = domain.root.version - len(domain.trust.roots) + 1
+def _trust(trust: Trust) -> dict[str, bytes]:
+    oldest = trust.root.version - len(trust.roots) + 1
     return {
-        **{root_path(version): data for version, data in enumerate(domain.trust.roots, oldest)},
-        KEYRING_PATH: domain.keyring_bytes,
-        POLICY_PATH: domain.policy_bytes,
+        **{root_path(version): data for version, data in enumerate(trust.roots, oldest)},
+        KEYRING_PATH: trust.keyring_bytes,
+        POLICY_PATH: trust.policy_bytes,
     }
 
 
-def _speaker(domain: Domain, files: Mapping[str, bytes]) -> PublicKey:
+def _speaker(files: Mapping[str, bytes]) -> PublicKey:
     """Return the one key that signed the statements of a range; what former keys signed is published on its own."""
     statements = [parse_sigstore_bundle(data) for path, data in files.items() if path.startswith("statements/")]
     keys = {parse_leaf(statement.entry.body).key for statement in statements}
-    if len(keys) > 1:
+    if len(keys) != 1:
         raise _unfit(
             "UNFIT_BUNDLE", f"a range that {len(keys)} keys of the runner signed", "one key in the whole range"
         )
-    return keys.pop() if keys else domain.runner.key
+    return keys.pop()
 
 
-def _log(domain: Domain, first: int, last: int) -> dict[str, bytes]:
+def _log(home: Path, trust: Trust, first: int, last: int) -> dict[str, bytes]:
     with disk_errors("log/checkpoint"):
-        note = (domain.home / CHECKPOINT_PATH).read_bytes()
-    size = open_checkpoint(note, domain.policy).checkpoint.size
+        note = (home / CHECKPOINT_PATH).read_bytes()
+    size = open_checkpoint(note, trust.policy).checkpoint.size
     if not 0 <= first <= last < size:
         raise _unfit("NOT_IN_LOG", f"entries {first} to {last}", f"entries below the {size} that are witnessed")
-    entries = read_entries(domain.home / "log")[:size]
+    entries = read_entries(home / "log")[:size]
     tree = Tree(leaf_hash(entry) for entry in entries)
     files = {CHECKPOINT_PATH: note}
     for ref in tiles_of(size, first, last):
@@ -94,9 +95,9 @@ def _log(domain: Domain, first: int, last: int) -> dict[str, bytes]:
     return files
 
 
-def _statements(domain: Domain, first: int, last: int, evidence: EvidenceStore) -> dict[str, bytes]:
+def _statements(home: Path, first: int, last: int, evidence: EvidenceStore) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    for path in _statement_files(domain, first, last):
+    for path in _statement_files(home, first, last):
         with disk_errors(path.name):
             data = path.read_bytes()
         files[f"statements/{path.name}"] = data
@@ -105,8 +106,8 @@ def _statements(domain: Domain, first: int, last: int, evidence: EvidenceStore) 
     return files
 
 
-def _statement_files(domain: Domain, first: int, last: int) -> Iterator[Path]:
-    for path in sorted((domain.home / "statements").glob("*.sigstore.json")):
+def _statement_files(home: Path, first: int, last: int) -> Iterator[Path]:
+    for path in sorted((home / "statements").glob("*.sigstore.json")):
         if first <= int(path.name[:8]) <= last:
             yield path
 

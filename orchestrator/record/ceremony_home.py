@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.record.ceremony_files import CeremonyFile, EventFile, follow
-from orchestrator.record.domain import open_domain, runner_key_path
+from orchestrator.record.domain import open_domain, runner_key_path, successor_passphrase
 from orchestrator.record.keys import FileSigner, Unlock, no_passphrase, save_key
 from orchestrator.record.log import read_entries
 from orchestrator.record.registrar import Registrar
@@ -93,7 +93,7 @@ def install(
         after, event = follow(voice.domain.trust, files)
         for told in events:
             _check_fits(voice, told)
-            _bring_successor(voice, told, successor)
+            _bring_successor(voice, told, successor, unlock)
         replace_trust(home, after, event)
         if any(_ends_speaker(voice, told) for told in events):
             _forget_batch(home)
@@ -148,13 +148,13 @@ def _forget_batch(home: Path) -> None:
         (home / _BATCH).unlink(missing_ok=True)
 
 
-def _bring_successor(voice: Registrar, told: KeyEvent, successor: FileSigner | None) -> None:
+def _bring_successor(voice: Registrar, told: KeyEvent, successor: FileSigner | None, unlock: Unlock) -> None:
     """Return when the key file of a successor of the home's own runner is in the home."""
     if told.successor is None or told.name != voice.domain.runner.name:
         return
     path = runner_key_path(voice.domain.home, told.successor)
     if successor is not None:
-        save_key(successor, path)
+        save_key(successor, path, successor_passphrase(voice.domain.home, voice.domain.keyring, unlock))
     if not path.exists():
         raise RecordUnsound(
             code="KEY_MISSING",

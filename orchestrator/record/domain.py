@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator.record.keys import FileSigner, Unlock, create_key, load_key, no_passphrase
+from orchestrator.record.keys import FileSigner, Unlock, create_key, load_key, no_passphrase, passphrase_of
 from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.trust import TRUST, Trust, finish_replacing, read_trust
 from protocol.attestation.digest import sha256_hex
@@ -146,19 +146,7 @@ def open_domain(home: Path, unlock: Unlock = no_passphrase) -> Domain:
     `unlock` is asked for the passphrase of a key that is encrypted. UsageError NO_DOMAIN where there is no domain;
     RecordUnsound where a key or a trust file is missing, exposed, locked or false.
     """
-    _finish_moving(home)
-    finish_replacing(home)
-    if not (home / "trust" / "root.json").is_file():
-        raise UsageError(
-            code="NO_DOMAIN",
-            observed=f"{home.name} has no trust domain",
-            expected="a folder that `jouleseal init` made",
-            hint="run `jouleseal init` once on this machine",
-        )
-    try:
-        trust = read_trust(home / TRUST)
-    except VerificationError as error:
-        raise _broken(f"a trust file: {error}", "the files that `jouleseal init` and `jouleseal keys` wrote") from error
+    trust = domain_trust(home)
     runner, runner_signer = runner_in_force(home / "keys", trust.keyring, unlock)
     log_signer, witness_signer = (load_key(home / "keys" / f"{name}.pem", unlock) for name in ("log", "witness"))
     if log_signer.public_key != trust.policy.log.public_key:
@@ -176,6 +164,30 @@ def open_domain(home: Path, unlock: Unlock = no_passphrase) -> Domain:
         witness_key=witness,
         witness_signer=witness_signer,
     )
+
+
+def domain_trust(home: Path) -> Trust:
+    """Return the trust of the domain in a folder, for which no key is opened; errors as of `open_domain`."""
+    _finish_moving(home)
+    finish_replacing(home)
+    if not (home / "trust" / "root.json").is_file():
+        raise UsageError(
+            code="NO_DOMAIN",
+            observed=f"{home.name} has no trust domain",
+            expected="a folder that `jouleseal init` made",
+            hint="run `jouleseal init` once on this machine",
+        )
+    try:
+        return read_trust(home / TRUST)
+    except VerificationError as error:
+        raise _broken(f"a trust file: {error}", "the files that `jouleseal init` and `jouleseal keys` wrote") from error
+
+
+def successor_passphrase(home: Path, keyring: Keyring, unlock: Unlock) -> bytes | None:
+    """Return the passphrase with which a runner's next key is encrypted: its last key's, None where that has none."""
+    enrolled = sorted(keyring.in_role("runner"), key=_precedence, reverse=True)
+    paths = [*(runner_key_path(home, each.key.key_id) for each in enrolled), home / "keys" / "runner.pem"]
+    return next((passphrase_of(path, unlock) for path in paths if path.exists()), None)
 
 
 def runner_key_path(home: Path, key_id: str) -> Path:

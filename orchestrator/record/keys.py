@@ -3,7 +3,7 @@
 The rules:
 1. A key is a PKCS #8 PEM file of mode 0600, made beside its place and never over another file.
 2. With a passphrase the PEM is encrypted. A passphrase comes from a file, a descriptor or a prompt, never from a
-   command line, and is asked for only when a key needs it.
+   command line or an environment, and is asked for only when a key needs it.
 3. Whatever signs is a `protocol.attestation.keys.Signer`: nothing here or above asks for a private key.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,10 @@ Unlock: TypeAlias = Callable[[str], bytes | None]  # the passphrase for the key 
 
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ACL = "system.posix_acl_access"  # its value is a version, then entries of tag, permissions and id: acl(5)
+_ACL_ENTRY = struct.Struct("<HHI")
+_ACL_VERSION_BYTES = 4
+_ACL_OWNER, _ACL_USER, _ACL_MASK = 0x01, 0x02, 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +100,36 @@ def save_key(signer: FileSigner, path: Path, passphrase: bytes | None = None) ->
     write_atomic(path, signer.to_pem(secrecy), mode=KEY_MODE)
 
 
+def encrypt_key(path: Path, passphrase: bytes) -> bool:
+    """Put an encrypted file in the place of a key's file; False where it is encrypted with this passphrase already.
+
+    What stood in the file before may still be found on the disk. UsageError BAD_PASSPHRASE; RecordUnsound as of
+    `load_key`.
+    """
+    pem = _private_bytes(path)
+    if _ENCRYPTED in pem:
+        _read_pem(path, pem, passphrase)
+        return False
+    signer = FileSigner(_read_pem(path, pem, None))
+    write_atomic(path, signer.to_pem(BestAvailableEncryption(_checked_passphrase(passphrase))), mode=KEY_MODE)
+    return True
+
+
+def passphrase_of(path: Path, unlock: Unlock) -> bytes | None:
+    """Return the passphrase of a key's file, and None where it is not encrypted; RecordUnsound as of `load_key`."""
+    pem = _private_bytes(path)
+    passphrase = _passphrase_for(path, pem, unlock)
+    _read_pem(path, pem, passphrase)
+    return passphrase
+
+
 def load_key(path: Path, unlock: Unlock = no_passphrase) -> FileSigner:
     """Read a key that is a regular file of ours with mode 0600; `unlock` is asked only where it is encrypted.
 
     RecordUnsound KEY_MISSING, KEY_EXPOSED where others may read or own it, KEY_LOCKED where it is encrypted and there
     is no passphrase, WRONG_PASSPHRASE, KEY_UNREADABLE where it is no Ed25519 key.
     """
-    if not path.exists():
-        raise _unsound("KEY_MISSING", path, "no such file", "restore the key from its backup, or make a new domain")
-    with disk_errors(path.name):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            state = os.fstat(stream.fileno())
-            pem = stream.read()
-    if not stat.S_ISREG(state.st_mode) or stat.S_IMODE(state.st_mode) != KEY_MODE or state.st_uid != os.geteuid():
-        observed = f"mode {stat.S_IMODE(state.st_mode):04o}, owner {state.st_uid}"
-        hint = f"if nobody else can have read it: chmod 600 and chown it to user {os.geteuid()}; else revoke it"
-        raise _unsound("KEY_EXPOSED", path, observed, hint)
+    pem = _private_bytes(path)
     return FileSigner(_read_pem(path, pem, _passphrase_for(path, pem, unlock)))
 
 
@@ -123,20 +141,54 @@ def read_passphrase(stream_bytes: bytes, where: str) -> bytes:
 def read_passphrase_file(path: Path) -> bytes:
     """Return the passphrase in a file that is its owner's alone, or in a pipe.
 
-    UsageError NO_PASSPHRASE_FILE, PASSPHRASE_EXPOSED where others may read it, BAD_PASSPHRASE.
+    A list of permissions that lets this process's own user read it, as systemd sets on the credentials of a service,
+    exposes it to nobody else. UsageError NO_PASSPHRASE_FILE, PASSPHRASE_EXPOSED where others may read it,
+    BAD_PASSPHRASE.
     """
     try:
         with path.open("rb") as stream:
             state = os.fstat(stream.fileno())
             data = stream.read(MAX_PASSPHRASE_BYTES + 2)
+            exposed = _is_exposed(stream.fileno(), state)
     except OSError as error:
         raise _unusable(
             "NO_PASSPHRASE_FILE", f"{path}: {error.strerror}", "a file that holds the passphrase"
         ) from error
-    if stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) & _OTHERS:
+    if exposed:
         observed = f"{path} has mode {stat.S_IMODE(state.st_mode):04o}"
         raise _unusable("PASSPHRASE_EXPOSED", observed, "a file of mode 0600, or a pipe")
     return read_passphrase(data, str(path))
+
+
+def _is_exposed(descriptor: int, state: os.stat_result) -> bool:
+    """Tell whether an open file is a regular one that somebody besides its owner and this process's user may use."""
+    if not stat.S_ISREG(state.st_mode) or not stat.S_IMODE(state.st_mode) & _OTHERS:
+        return False
+    try:
+        rights = os.getxattr(descriptor, _ACL)[_ACL_VERSION_BYTES:]
+    except OSError:
+        return True  # no list: the mode says it all
+    for tag, permissions, who in _ACL_ENTRY.iter_unpack(rights[: len(rights) // _ACL_ENTRY.size * _ACL_ENTRY.size]):
+        own = tag in (_ACL_OWNER, _ACL_MASK) or (tag == _ACL_USER and who == os.geteuid())
+        if permissions and not own:
+            return True
+    return False
+
+
+def _private_bytes(path: Path) -> bytes:
+    """Return what is in a key's file, which is a regular file of ours with mode 0600."""
+    if not path.exists():
+        raise _unsound("KEY_MISSING", path, "no such file", "restore the key from its backup, or make a new domain")
+    with disk_errors(path.name):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            state = os.fstat(stream.fileno())
+            pem = stream.read()
+    if not stat.S_ISREG(state.st_mode) or stat.S_IMODE(state.st_mode) != KEY_MODE or state.st_uid != os.geteuid():
+        observed = f"mode {stat.S_IMODE(state.st_mode):04o}, owner {state.st_uid}"
+        hint = f"if nobody else can have read it: chmod 600 and chown it to user {os.geteuid()}; else revoke it"
+        raise _unsound("KEY_EXPOSED", path, observed, hint)
+    return pem
 
 
 def _passphrase_for(path: Path, pem: bytes, unlock: Unlock) -> bytes | None:
@@ -144,8 +196,12 @@ def _passphrase_for(path: Path, pem: bytes, unlock: Unlock) -> bytes | None:
         return None
     found = unlock(path.name)
     if found is None:
-        hint = "give the passphrase: --passphrase-file FILE, --passphrase-fd N, or run it where it can be typed"
-        raise _unsound("KEY_LOCKED", path, "an encrypted key, and no passphrase", hint)
+        raise RecordUnsound(
+            code="KEY_LOCKED",
+            observed=f"{path.name} is encrypted, and no passphrase was given",
+            expected="the passphrase with which it was encrypted",
+            hint="give --passphrase-file FILE (mode 0600, a pipe, or a service's credential), or run it at a terminal",
+        )
     return _checked_passphrase(found)
 
 
@@ -154,8 +210,12 @@ def _read_pem(path: Path, pem: bytes, passphrase: bytes | None) -> Ed25519Privat
         key = load_pem_private_key(pem, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if passphrase is not None:
-            hint = "type it again; nobody can restore a passphrase, only the key's backup with its own"
-            raise _unsound("WRONG_PASSPHRASE", path, "a passphrase that does not open it", hint) from error
+            raise RecordUnsound(
+                code="WRONG_PASSPHRASE",
+                observed=f"{path.name}: a passphrase that does not open it",
+                expected="the passphrase with which it was encrypted",
+                hint="give that one; nobody can restore a passphrase, only the key's backup with its own",
+            ) from error
         raise _unsound("KEY_UNREADABLE", path, "no PEM key", "restore it from its backup") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _unsound("KEY_UNREADABLE", path, "a key of another algorithm", "use an Ed25519 key")

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.record.domain import Domain, open_domain
+from orchestrator.record.keys import Unlock, no_passphrase
 from orchestrator.record.log import LogWriter
 from orchestrator.record.sequence import (
     OpenCampaign,
@@ -104,9 +105,9 @@ class Registrar:
         self._history: list[Recorded] = []
 
     @classmethod
-    def open(cls, home: Path) -> Registrar:
-        """Return the registrar of the domain in a folder, to be entered with `with`."""
-        return cls(open_domain(home))
+    def open(cls, home: Path, unlock: Unlock = no_passphrase) -> Registrar:
+        """Return the registrar of the domain in a folder, to be entered with `with`; `unlock` as of `open_domain`."""
+        return cls(open_domain(home, unlock))
 
     def __enter__(self) -> Self:
         self._log.__enter__()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.keys import FileSigner, create_key, load_key
+from orchestrator.record.keys import FileSigner, Unlock, create_key, load_key, no_passphrase
 from orchestrator.record.store import disk_errors, make_folder, write_atomic
 from orchestrator.record.witness import CONFLICT, FORK, REFUSED, ROLLBACK, UNPROVED, LocalWitness
 from protocol.attestation.digest import sha256_hex
@@ -145,8 +145,10 @@ class WitnessHome:
         return self.folder / _LOGS / sha256_hex(origin.encode())[:32]
 
 
-def create_witness(folder: Path, name: str, *, clock: Callable[[], int]) -> WitnessHome:
-    """Make a witness with a key of its own; UsageError BAD_NAME, WITNESS_EXISTS."""
+def create_witness(
+    folder: Path, name: str, *, clock: Callable[[], int], passphrase: bytes | None = None
+) -> WitnessHome:
+    """Make a witness with a key of its own, encrypted if a passphrase is given; UsageError BAD_NAME, WITNESS_EXISTS."""
     if not is_key_name(name) or not name.isascii():
         raise UsageError(
             code="BAD_NAME",
@@ -162,13 +164,13 @@ def create_witness(folder: Path, name: str, *, clock: Callable[[], int]) -> Witn
             hint="use the witness that is there, or name another folder: a witness that forgot must not go on",
         )
     make_folder(folder, mode=0o700)
-    create_key(folder / KEY_FILE)
+    create_key(folder / KEY_FILE, passphrase)
     write_atomic(folder / _NAME, f"{name}\n".encode())
-    return open_witness(folder, clock=clock)
+    return open_witness(folder, clock=clock, unlock=lambda _name: passphrase)
 
 
-def open_witness(folder: Path, *, clock: Callable[[], int]) -> WitnessHome:
-    """Open the witness in a folder; UsageError NO_WITNESS where there is none, RecordUnsound for a bad key file."""
+def open_witness(folder: Path, *, clock: Callable[[], int], unlock: Unlock = no_passphrase) -> WitnessHome:
+    """Open the witness in a folder; UsageError NO_WITNESS where there is none, RecordUnsound as of `load_key`."""
     if not (folder / _NAME).is_file():
         raise UsageError(
             code="NO_WITNESS",
@@ -178,7 +180,7 @@ def open_witness(folder: Path, *, clock: Callable[[], int]) -> WitnessHome:
         )
     with disk_errors(_NAME):
         name = (folder / _NAME).read_text(encoding="ascii").strip()
-    signer = load_key(folder / KEY_FILE)
+    signer = load_key(folder / KEY_FILE, unlock)
     key = WitnessKey(name=name, public_key=signer.public_key)
     return WitnessHome(folder=folder, key=key, signer=signer, clock=clock)
 
