@@ -1,1 +1,1 @@
-"""Where the points of the standard tasks come from: locked packages, the hub or a user's own folder, one form for all."""
+"""Where the points of the tasks come from: locked packages, the hub or a user's own folder, in one form for all."""
