@@ -18,6 +18,7 @@ from orchestrator import __version__
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
 from orchestrator.commands.open_parser import add_open
+from orchestrator.interrupt import ignore_signals
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
 
@@ -161,16 +162,20 @@ def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     return run
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command; returns the exit code of the error tree, 70 for what is our own fault."""
+def main(argv: Sequence[str], *, last: bool = False) -> int:
+    """Run one command; returns the exit code of the error tree, 70 for what is our own fault.
+
+    `last` says that nothing but the process's end follows, so that a signal after the work is done changes nothing.
+    """
     arguments = build_parser().parse_args(argv)
+    arguments.last = last
     try:
         return _run(arguments)
     except JoulesealError as error:
-        _print_error(error, as_json=arguments.json)
+        _print_error(error, arguments)
         return error.exit_code
     except KeyboardInterrupt:
-        _print_error(_interrupted(), as_json=arguments.json)
+        _print_error(_interrupted(), arguments)
         return 130
     except Exception:  # noqa: BLE001 - the one place where the unexpected becomes exit code 70
         traceback.print_exc()
@@ -180,7 +185,9 @@ def main(argv: Sequence[str]) -> int:
 
 def entry() -> None:
     """Console script."""
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:], last=True)
+    ignore_signals()
+    sys.exit(code)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -268,8 +275,10 @@ def _interrupted() -> UsageError:
     return UsageError(code="INTERRUPTED", observed="Ctrl-C", expected="the command to end", hint="run it again")
 
 
-def _print_error(error: JoulesealError, *, as_json: bool) -> None:
-    if as_json:
+def _print_error(error: JoulesealError, arguments: argparse.Namespace) -> None:
+    if arguments.last:
+        ignore_signals()  # a second Ctrl-C does not cut short what the first one's end has to say
+    if arguments.json:
         print(json.dumps({"error": error.as_dict()}, indent=2))
         return
     print(f"jouleseal: {error.code}", file=sys.stderr)

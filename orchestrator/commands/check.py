@@ -96,7 +96,7 @@ def _check(arguments: argparse.Namespace) -> Report:
         notes.failed(error, Rule.SUBMISSION)
         return Report(image=arguments.target, config_digest=None, profile_sha256=None, findings=tuple(notes.findings))
     with ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts().installed())
+        interrupts = stack.enter_context(Interrupts(last=arguments.last).installed())
         engine = CheckingEngine.connect()
         stack.callback(engine.close)
         suite = Suite(

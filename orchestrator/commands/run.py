@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     unlock = unlocker(arguments.passphrase_file)
     wanted = {asked.dataset for request in requests for asked in request.submission.tasks}
     with ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts().installed())
+        interrupts = stack.enter_context(Interrupts(last=arguments.last).installed())
         books = Books.open(arguments.home, unlock)
         stack.callback(books.close)
         engine = DockerEngine.connect(rig_id=books.registrar.domain.runner.key.key_id[:16])

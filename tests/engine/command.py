@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from orchestrator import doctor, live, pipeline
-from orchestrator.cli import main
+from orchestrator.cli import entry
 from orchestrator.commands import run
 from orchestrator.launch import cgroups
 from orchestrator.launch.engine import DockerEngine
@@ -106,4 +106,5 @@ def prepare(story: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     prepare(json.loads(sys.argv[1]))
-    sys.exit(main(sys.argv[2:]))
+    del sys.argv[1]
+    entry()
