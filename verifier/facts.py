@@ -4,7 +4,8 @@ container   -> BundleFiles   the files, each at a path of the layout
 log         -> Final         the final checkpoint, the entries under its root, and the time at which all is judged
 inclusion   -> Logged        a statement file whose entry is in the log, and when witnesses saw it
 signatures  -> Logged        the same, now known to be signed by a key that was in force
-statements  -> Opened        the same, read
+statements  -> Opened        the runner's, read
+beside      -> Spoken        a vendor's or an auditor's, read
 campaign    -> Story         plan, sessions and result of one campaign
 timeline    -> Timelines     every query of every run
 trace       -> Traces        the meter's records
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from protocol.attestation.beside import Beside
+from protocol.attestation.claims import StatementLink
 from protocol.attestation.envelope import Envelope
 from protocol.attestation.keyring import EnrolledKey
+from protocol.attestation.nonce import session_nonce
 from protocol.attestation.predicates import CampaignPlan, CampaignResult, Predicate, SessionIntent, SessionOutcome
 from protocol.attestation.statement import Statement
 from protocol.methodology.timeline import QueryRecord
@@ -26,6 +30,7 @@ from protocol.tlog.entry import SeenCheckpoint
 from protocol.tlog.tiles import LogView
 
 P_co = TypeVar("P_co", bound=Predicate, covariant=True)
+B_co = TypeVar("B_co", bound=Beside, covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,35 @@ class Opened(Generic[P_co]):
     def witnessed(self) -> Witnessed:
         """When witnesses first saw it."""
         return self.logged.witnessed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken(Generic[B_co]):
+    """A statement of a vendor or an auditor that is logged, witnessed, signed and read."""
+
+    logged: Logged
+    statement: Statement
+    predicate: B_co
+
+    @property
+    def index(self) -> int:
+        """Its place in the log."""
+        return self.logged.index
+
+    @property
+    def path(self) -> str:
+        """Its file in the bundle."""
+        return self.logged.path
+
+    @property
+    def link(self) -> StatementLink:
+        """How another statement refers to this one."""
+        return StatementLink(log_index=self.logged.index, statement_id=self.logged.envelope.statement_id)
+
+    @property
+    def nonce(self) -> str:
+        """What its leaf and the checkpoint that first covered it give; for a challenge."""
+        return session_nonce(self.logged.leaf_hash, self.logged.seen.note.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from protocol.attestation.beside import open_beside
 from protocol.attestation.bundle import (
     CHECKPOINT_PATH,
     EVIDENCE_PREFIX,
@@ -44,6 +45,7 @@ def inspect(files: BundleFiles) -> dict[str, Any]:
         "roots": [f"sha256:{sha256_hex(data)}" for data in files.roots()],
         "checkpoint": _checkpoint(files.files.get(CHECKPOINT_PATH, b"")),
         "statements": [_statement(file) for file in files.statements()],
+        "beside": [_beside(file) for file in files.beside()],
         "evidence": {digest: len(files.files[EVIDENCE_PREFIX + digest]) for digest in sorted(files.evidence_digests())},
     }
 
@@ -61,6 +63,24 @@ def _statement(file: StatementFile) -> dict[str, Any]:
     except (VerificationError, Unverifiable) as error:
         return {**seen, "unreadable": f"{error.code}: {error.observed}"}
     return {**seen, "id": envelope.statement_id, "image": f"sha256:{statement.subject_sha256}", **_predicate(predicate)}
+
+
+def _beside(file: StatementFile) -> dict[str, Any]:
+    """Return what a vendor or an auditor says, as it is written: it holds digests, names and indexes alone."""
+    seen: dict[str, Any] = {"index": file.log_index, "file": file.path}
+    try:
+        envelope = parse_sigstore_bundle(file.data).envelope
+        statement, predicate = open_beside(envelope)
+    except (VerificationError, Unverifiable) as error:
+        return {**seen, "unreadable": f"{error.code}: {error.observed}"}
+    image = f"sha256:{statement.subject_sha256}"
+    return {
+        **seen,
+        "id": envelope.statement_id,
+        "image": image,
+        "says": statement.predicate_name,
+        **predicate.to_json(),
+    }
 
 
 def _predicate(predicate: Predicate) -> dict[str, Any]:

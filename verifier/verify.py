@@ -41,10 +41,16 @@ Conclusion: what is it worth?
 20. committed      Figures on the committed list (quality, token counts) are bound by response roots. A bundle does not
                    open their leaves, so this claim never passes here: it is not checked.
 
+Said by vendors and auditors beside the runner's chain, and walked only where the bundle has such statements or a plan
+names one:
+21. submission     What a vendor signed before the plan is what was planned, and every plan that names it has it.
+22. equivalence    A vendor's word that it serves the tested image was tried by an auditor of another organisation than
+                   vendor and operator, on leaves that nobody chose, and the finding follows from the points.
+
 Asked for by the auditor, and walked only then:
-21. reproduction   A second runner's bundle has the same figures within the stated doubt (--reproduced-by).
-22. demanded       The result is what the auditor's own policy demands (--policy).
-23. memory         Log, root and keyring are no step back from what this auditor verified before (--state).
+23. reproduction   A second runner's bundle has the same figures within the stated doubt (--reproduced-by).
+24. demanded       The result is what the auditor's own policy demands (--policy).
+25. memory         Log, root and keyring are no step back from what this auditor verified before (--state).
 """
 
 from __future__ import annotations
@@ -63,6 +69,7 @@ from verifier.checks import (
     container,
     continuity,
     demanded,
+    equivalence,
     evidence,
     image,
     inclusion,
@@ -76,6 +83,7 @@ from verifier.checks import (
     root,
     signatures,
     statements,
+    submission,
     time,
     timeline,
     trace,
@@ -157,7 +165,7 @@ def judge(read: Callable[[], BundleFiles], demands: Demands, second: Judged | No
 
     # Story.
     # (9) completeness
-    ordered = walk.step("completeness", lambda: completeness.check(opened.value))
+    ordered = walk.step("completeness", lambda: completeness.check(opened.value.runner, opened.value.beside))
     # (10) campaign
     stories = walk.step("campaign", lambda: campaign.check(ordered.value))
     # (11) image
@@ -189,11 +197,25 @@ def judge(read: Callable[[], BundleFiles], demands: Demands, second: Judged | No
     # (20) committed
     walk.step("committed", lambda: committed.check(stories.value, figures.value))
 
+    # Said beside the runner's chain.
+    if opened.known and submission.concerns(opened.value):
+        # (21) submission
+        walk.step("submission", lambda: submission.check(stories.value, opened.value.beside))
+    if opened.known and equivalence.concerns(opened.value):
+        # (22) equivalence
+        alone = worth
+        worth = walk.step(
+            "equivalence",
+            lambda: equivalence.check(
+                alone.value, stories.value, opened.value.beside, keyring=keys.value, final=final.value
+            ),
+        )
+
     # Asked for.
-    # (21) reproduction
+    # (23) reproduction
     if second is not None:
         worth = _reproduced(walk, worth, second, stories=stories, signed=signed, figures=figures)
-    # (22) demanded
+    # (24) demanded
     own = demands.policy
     if own is not None:
         now = demands.as_of or demands.now
@@ -208,7 +230,7 @@ def judge(read: Callable[[], BundleFiles], demands: Demands, second: Judged | No
                 now=now or final.value.judged_at,
             ),
         )
-    # (23) memory
+    # (25) memory
     state: Fact[State] = Fact("memory")
     known = demands.state
     if known is not None:

@@ -29,7 +29,7 @@ from typing import BinaryIO
 
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.refusal import refuse
-from protocol.attestation.statement import PREDICATE_NAMES
+from protocol.attestation.statement import BESIDE_NAMES, PREDICATE_NAMES
 from protocol.errors import UsageError, VerificationError
 from protocol.units import MIB
 
@@ -50,6 +50,7 @@ _NAME_BYTES = 100
 _END = bytes(2 * _BLOCK)
 _ROOT_NAME = re.compile(r"trust/root/([1-9][0-9]{0,5})\.root\.json", re.ASCII)
 _STATEMENT_NAME = re.compile(rf"statements/([0-9]{{8}})-({'|'.join(PREDICATE_NAMES)})\.sigstore\.json", re.ASCII)
+_BESIDE_NAME = re.compile(rf"statements/([0-9]{{8}})-({'|'.join(BESIDE_NAMES)})\.sigstore\.json", re.ASCII)
 _EVIDENCE_NAME = re.compile(r"evidence/sha256/[0-9a-f]{64}", re.ASCII)
 _TILE_NAME = re.compile(r"log/tile/(entries|[0-7])/(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?", re.ASCII)
 _FIXED_NAMES = frozenset({KEYRING_PATH, POLICY_PATH, CHECKPOINT_PATH, VERIFY_PATH})
@@ -78,10 +79,17 @@ class BundleFiles:
         return self.files[path]
 
     def statements(self) -> list[StatementFile]:
-        """Return the statement files in the order of their log indexes."""
+        """Return the runner's statement files in the order of their log indexes."""
+        return self._named(_STATEMENT_NAME)
+
+    def beside(self) -> list[StatementFile]:
+        """Return the statement files of vendors and auditors in the order of their log indexes."""
+        return self._named(_BESIDE_NAME)
+
+    def _named(self, pattern: re.Pattern[str]) -> list[StatementFile]:
         found = []
         for path in sorted(self.files):
-            match = _STATEMENT_NAME.fullmatch(path)
+            match = pattern.fullmatch(path)
             if match is not None:
                 item = StatementFile(path=path, log_index=int(match[1]), predicate_name=match[2], data=self.files[path])
                 found.append(item)
@@ -129,7 +137,7 @@ def evidence_path(digest: str) -> str:
 
 def is_layout_path(path: str) -> bool:
     """Tell whether the layout has such a path."""
-    patterns = (_ROOT_NAME, _STATEMENT_NAME, _EVIDENCE_NAME, _TILE_NAME)
+    patterns = (_ROOT_NAME, _STATEMENT_NAME, _BESIDE_NAME, _EVIDENCE_NAME, _TILE_NAME)
     return path in _FIXED_NAMES or any(pattern.fullmatch(path) for pattern in patterns)
 
 

@@ -50,7 +50,10 @@ CAMPAIGN_STATUSES: tuple[CampaignStatus, ...] = ("completed", "failed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignPlan:
-    """What will be measured, declared before anything runs; `vendor_seq` and `prev_plan` chain a model's plans."""
+    """What will be measured, declared before anything runs; `vendor_seq` and `prev_plan` chain a model's plans.
+
+    `submission_statement` is the vendor's own statement in the log, where the vendor made one; without, no field.
+    """
 
     runner: RunnerLink
     submission: SubmissionClaim
@@ -70,12 +73,16 @@ class CampaignPlan:
     runner_version: str
     started_on: str
     deadline: str
+    submission_statement: StatementLink | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the predicate's JSON object."""
+        link = self.submission_statement
+        beside: dict[str, Json] = {} if link is None else {"submissionStatement": link.to_json()}
         return {
             "runner": self.runner.to_json(),
             "submission": self.submission.to_json(),
+            **beside,
             "vendorSeq": self.vendor_seq,
             "prevPlan": self.prev_plan,
             "image": self.image.to_json(),
@@ -117,6 +124,9 @@ class CampaignPlan:
             runner_version=fields.text("runnerVersion"),
             started_on=fields.moment("startedOn"),
             deadline=fields.moment("deadline"),
+            submission_statement=StatementLink.read(fields.child("submissionStatement"))
+            if fields.has("submissionStatement")
+            else None,
         )
         fields.done()
         _refuse_twice([cell.cell_id for cell in plan.cells], f"{CAMPAIGN_PLAN}.cells")

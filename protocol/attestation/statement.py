@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.attestation.digest import sha256_hex
@@ -22,10 +22,17 @@ SESSION_OUTCOME = "session-outcome"
 CAMPAIGN_RESULT = "campaign-result"
 PREDICATE_NAMES = (CAMPAIGN_PLAN, SESSION_INTENT, SESSION_OUTCOME, CAMPAIGN_RESULT)
 
+# What others than the runner say about an image, logged beside its chain (`protocol.attestation.beside`).
+SUBMISSION = "submission"
+PRODUCTION_EQUIVALENCE = "production-equivalence"
+EQUIVALENCE_CHALLENGE = "equivalence-challenge"
+EQUIVALENCE_FINDING = "equivalence-finding"
+BESIDE_NAMES = (SUBMISSION, PRODUCTION_EQUIVALENCE, EQUIVALENCE_CHALLENGE, EQUIVALENCE_FINDING)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A claim about one image: `predicate_name` is one of `PREDICATE_NAMES`, `predicate` its JSON object.
+    """A claim about one image: `predicate_name` is one of ours, `predicate` its JSON object.
 
     `subject_sha256` is the hexadecimal SHA-256 of the image's configuration.
     """
@@ -56,9 +63,10 @@ def statement_id(payload: bytes) -> str:
     return sha256_hex(pae(IN_TOTO_PAYLOAD_TYPE, payload))
 
 
-def parse_statement(payload: bytes) -> Statement:
-    """Read a payload whose bytes are canonical; the predicate itself is read by `protocol.attestation.predicates`.
+def parse_statement(payload: bytes, names: Sequence[str] = PREDICATE_NAMES) -> Statement:
+    """Read a payload whose bytes are canonical; the predicate itself is read by the reader of its type.
 
+    `names` are the predicates that may stand here: those of a runner's chain, or `BESIDE_NAMES`.
     VerificationError for another statement type, several subjects, a subject that is not the image configuration, or
     fields that in-toto does not have; Unverifiable UNKNOWN_PREDICATE for a predicate type that this version lacks.
     """
@@ -72,14 +80,14 @@ def parse_statement(payload: bytes) -> Statement:
     subject_sha256 = digest.sha256("sha256")
     digest.done()
     subjects[0].done()
-    name = _predicate_name(fields.text("predicateType"))
+    name = _predicate_name(fields.text("predicateType"), names)
     predicate = fields.json_object("predicate")
     fields.done()
     return Statement(predicate_name=name, subject_sha256=subject_sha256, predicate=predicate)
 
 
-def _predicate_name(uri: str) -> str:
-    for name in PREDICATE_NAMES:
+def _predicate_name(uri: str, names: Sequence[str]) -> str:
+    for name in names:
         if uri == predicate_type(name):
             return name
-    raise unjudged("UNKNOWN_PREDICATE", observed=uri[:120], expected=f"one of {', '.join(PREDICATE_NAMES)}")
+    raise unjudged("UNKNOWN_PREDICATE", observed=uri[:120], expected=f"one of {', '.join(names)}")

@@ -17,7 +17,9 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     dataset-without-shard       a dataset has no private shard
     quality-below-floor         a cell's quality is below its task's floor
     quality-without-floor       a task has no floor yet, or no quality is stated
-    no-production-equivalence   a proprietary model without a statement that the tested image is what is served
+    no-production-equivalence   a proprietary model without a vendor's word, tried by an auditor, that the tested image
+                                is what is served; no result is without it, for this is said after the result
+    production-differs          an auditor found that production answers otherwise than the tested image
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ WITHOUT_SHARD: Final = "dataset-without-shard"
 BELOW_FLOOR: Final = "quality-below-floor"
 WITHOUT_FLOOR: Final = "quality-without-floor"
 NO_EQUIVALENCE: Final = "no-production-equivalence"
+PRODUCTION_DIFFERS: Final = "production-differs"
 
 RATED_CLASSES: Final = frozenset({"h100-80gb"})  # the reference class; others are measured and never ranked with it
 CERTIFIABLE_TIERS: Final = frozenset({"T3", "T4"})

@@ -7,22 +7,28 @@ one before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from protocol.attestation.beside import Beside
 from protocol.attestation.predicates import CampaignPlan, CampaignResult, Predicate
-from verifier.facts import Opened
+from verifier.facts import Opened, Spoken
 from verifier.walk import Established, Findings, false
 
 
-def check(opened: Sequence[Opened[Predicate]]) -> Established[tuple[Opened[Predicate], ...]]:
-    """Return the statements in log order, without a gap from the first plan to the last result."""
+def check(
+    opened: Sequence[Opened[Predicate]], beside: Sequence[Spoken[Beside]] = ()
+) -> Established[tuple[Opened[Predicate], ...]]:
+    """Return the statements in log order, without a gap from the first plan to the last result.
+
+    `beside` opens entries of vendors and auditors, which may stand between those of the runner.
+    """
     if not opened:
         raise false("NO_STATEMENTS", observed="a bundle without a statement", expected="at least one whole campaign")
     ordered = tuple(sorted(opened, key=lambda statement: statement.index))
     findings = Findings()
     _check_ends(ordered, findings)
-    _check_range(ordered, findings)
+    _check_range(ordered, {item.index for item in beside}, findings)
     _check_chain(ordered, findings)
     findings.settle()
     first, last = ordered[0].index, ordered[-1].index
@@ -51,16 +57,17 @@ def _check_ends(ordered: Sequence[Opened[Predicate]], findings: Findings) -> Non
         )
 
 
-def _check_range(ordered: Sequence[Opened[Predicate]], findings: Findings) -> None:
+def _check_range(ordered: Sequence[Opened[Predicate]], beside: Collection[int], findings: Findings) -> None:
     for before, after in pairwise(ordered):
-        if after.index > before.index + 1:
-            missing = (
-                f"{before.index + 1}" if after.index == before.index + 2 else f"{before.index + 1} to {after.index - 1}"
-            )
+        between = sorted(index for index in beside if before.index < index < after.index)
+        if len(between) != after.index - before.index - 1:
+            stops = [before.index, *between, after.index]
+            first, last = next((a + 1, b - 1) for a, b in pairwise(stops) if b > a + 1)
+            shown = f"{first}" if first == last else f"{first} to {last}"
             findings.add(
                 false(
                     "MISSING_STATEMENT",
-                    observed=f"log entry {missing} is not opened by any statement in the bundle",
+                    observed=f"log entry {shown} is not opened by any statement in the bundle",
                     expected="every entry between the plan and the result, so that no run can be left out",
                 )
             )

@@ -31,7 +31,9 @@ def check(
             if found not in policy.hardware_classes:
                 _refuse(findings, "CLASS_NOT_ACCEPTED", f"hardware class {found}", _one_of(policy.hardware_classes))
     if policy.signers is not None:
-        for key_id in sorted({item.signer.key.key_id for item in signed} - set(policy.signers)):
+        for key_id in sorted(
+            {item.signer.key.key_id for item in signed if item.signer.role == "runner"} - set(policy.signers)
+        ):
             _refuse(findings, "SIGNER_NOT_ACCEPTED", f"runner's key {key_id}", _one_of(policy.signers))
     if policy.maximum_age_days is not None:
         age = now - final.witnessed.latest

@@ -31,7 +31,7 @@ def check(files: BundleFiles, keyring: Keyring, policy: Policy, final: Final) ->
     findings = Findings()
     logged: list[Logged] = []
     tiles = files.tiles()
-    for file in files.statements():
+    for file in sorted([*files.statements(), *files.beside()], key=lambda file: file.log_index):
         with findings.collecting():
             logged.append(_statement(file, keyring, policy, final, tiles))
     findings.settle()

@@ -70,7 +70,7 @@ def check(first: Reproducible, second: Reproducible | None) -> Established[str]:
             with findings.collecting():
                 _check_cell(cell, ours[cell].recomputed, theirs[cell].recomputed)
     findings.settle()
-    names = ", ".join(sorted({item.signer.name for item in second.signed}))
+    names = ", ".join(sorted(_runners(second)))
     told = f"runner {names} measured {counted(cells, 'cell')} again: within the stated doubt, or within 5 %"
     return Established(T4, f"tier {T4}: {told}")
 
@@ -83,11 +83,11 @@ def _check_parties(first: Reproducible, second: Reproducible) -> None:
 
 
 def _keys(bundle: Reproducible) -> set[str]:
-    return {item.signer.key.key_id for item in bundle.signed}
+    return {item.signer.key.key_id for item in bundle.signed if item.signer.role == "runner"}
 
 
 def _runners(bundle: Reproducible) -> set[str]:
-    return {item.signer.name for item in bundle.signed}
+    return {item.signer.name for item in bundle.signed if item.signer.role == "runner"}
 
 
 def _devices(bundle: Reproducible) -> set[str]:

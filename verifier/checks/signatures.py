@@ -1,4 +1,6 @@
-"""Check 7: every statement is signed by the runner's key of its log entry, while all keys and the root were in force.
+"""Check 7: every statement is signed by the key of its log entry, in its role, while keys and root were in force.
+
+A runner speaks in its own chain, a vendor and an auditor beside it (`protocol.attestation.beside`).
 
 A key is in force at *witness* time, never at a time that its holder could claim, and up to the log index at which it
 was revoked. The log's and the witnesses' keys are judged likewise, the root at the judged time. The algorithm is the
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from protocol.attestation.beside import SPEAKERS
 from protocol.attestation.keyring import EnrolledKey, Keyring
 from protocol.attestation.moment import parse_moment
 from protocol.attestation.root import Root
@@ -56,10 +59,10 @@ def check(
 
 def _check_signature(statement: Logged) -> None:
     signer = statement.signer
-    if signer.role != "runner":
-        raise false(
-            "WRONG_ROLE", observed=f"{statement.path} is signed by a {signer.role}'s key", expected="a runner's key"
-        )
+    role = SPEAKERS.get(statement.predicate_name, "runner")
+    if signer.role != role:
+        observed = f"{statement.path} is signed by a key of the role {signer.role}"
+        raise false("WRONG_ROLE", observed=observed, expected=f"a key of the role {role}")
     try:
         statement.envelope.verify(signer.key)
     except VerificationError as error:
