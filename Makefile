@@ -66,7 +66,7 @@ test-all: $(STAMP) images ## All tests, the slow ones too
 	@$(SUDO) $(PY) -m pytest tests/engine
 
 test-oracles: $(STAMP) ## Ask other people's verifiers (brings them into build/oracles)
-	@$(SUDO) $(PY) -m tests.oracles
+	@$(PY) -m tests.oracles
 	@$(PY) -m pytest tests/oracles
 
 soak: $(STAMP) ## A million executions of every parser of untrusted bytes; writes docs/soak.md
@@ -111,10 +111,13 @@ bench: $(STAMP) images ## Print the tables of docs/benchmarks.md, measured here 
 bench-peers: $(STAMP) ## Measure our meter beside its peers and write docs/benchmarks-peers.md (installs them into build/)
 	@$(SUDO) $(PY) -m benchmarks.peers --write
 
-lock: ## Renew requirements/dev.txt (needs uv)
+lock: ## Renew the locked packages (needs uv and npm)
 	@mkdir -p requirements
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/dev.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links requirements/oracles.in -o requirements/oracles.txt
+	@cd tests/oracles && npm install --package-lock-only --omit-lockfile-registry-resolved --silent --no-audit --no-fund
 
 clean: ## Remove what the targets made, but not the images
 	@rm -rf .venv $(DEMO) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,6 +5,7 @@ The rules:
 2. The algorithm is told by the keyring that enrolled the key, never by the artifact that it signed.
 3. An Ed25519 key is a canonically encoded point of the curve (RFC 8032 section 5.1.3) whose order is not small: under
    the eight small-order keys a signature verifies for messages that nobody signed.
+4. An Ed25519 signature whose R is of small order is refused: nobody makes one by chance, and verifiers disagree on it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,19 @@ MAX_SPKI_BYTES = 256  # Ed25519 takes 44, P-256 takes 91
 MAX_SIGNATURE_BYTES = 80  # Ed25519 takes 64, a DER P-256 signature at most 72
 
 _ED25519_SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(encoded)
+    for encoded in (
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0000000000000000000000000000000000000000000000000000000000000080",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    )
+)
 _FIELD = 2**255 - 19
 _D = -121665 * pow(121666, -1, _FIELD) % _FIELD
 _SQRT_MINUS_ONE = pow(2, (_FIELD - 1) // 4, _FIELD)
@@ -69,6 +83,7 @@ class PublicKey:
         key = load_der_public_key(self.spki)
         try:
             if isinstance(key, Ed25519PublicKey):
+                _check_r(signature)
                 key.verify(signature, message)
             elif isinstance(key, EllipticCurvePublicKey):
                 key.verify(signature, message, ECDSA(SHA256()))
@@ -116,6 +131,12 @@ def public_key(spki: bytes, algorithm: Algorithm) -> PublicKey:
             return PublicKey(algorithm=algorithm, spki=spki)
         case _:
             raise refuse("KEY_ALGORITHM", observed=type(key).__name__, expected=f"a key for {algorithm.value}")
+
+
+def _check_r(signature: bytes) -> None:
+    """Raise InvalidSignature where R, the first half of an Ed25519 signature, is a point of small order."""
+    if signature[:ED25519_KEY_BYTES] in _SMALL_ORDER:
+        raise InvalidSignature
 
 
 @lru_cache(maxsize=1024)  # a log names few keys, each in every entry

@@ -43,6 +43,7 @@ VALUES: tuple[Any, ...] = (
     *ROLES,
 )
 LIMITS = sorted({MAX_DEVICES, MAX_LAYERS, MAX_RESOURCES, MAX_RUNS, MAX_SOURCES, MAX_CELLS, MAX_FLAGS, MAX_OUTCOMES})
+OPEN = ("sources", "recomputed", "committed", "figures", "environment")  # objects whose names are data
 NAMED = ("id", "name", "uuid")  # of items that may have to differ in it
 
 
@@ -91,7 +92,7 @@ def _reshaped(honest: dict, path: tuple) -> Iterator[tuple[str, dict]]:
     inside = _at(honest, path)
     if isinstance(inside, dict):
         yield f"{path} has more", put(honest, path, {**inside, "more": 1})
-        for count in LIMITS:
+        for count in LIMITS if path[-1] in OPEN else ():
             for filler in ("text", 1):
                 for many in (count, count + 1):
                     full = {f"n{number}": filler for number in range(many)}
