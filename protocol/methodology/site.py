@@ -15,6 +15,13 @@ The profile is strict JSON:
     pue     decimal string, 1 to 5
     source  where the PUE is from: a report, a meter, a contract
     date    YYYY-MM-DD, of the source
+and, each where it is known, with the source and date of its own:
+    region    {code, source, date}: whose electricity this is, as a factor table names it (`factors`)
+    wue       {litresPerKwh, source, date}: the site's own water, per kWh of *IT* energy (The Green Grid, WP 35)
+    hardware  {lifetimeYears, ageYears, utilisation, accelerators, source, date}: for what its making costs. Years and
+              the share of time in use (above 0, at most 1) are decimal strings; `accelerators` is how many the server
+              holds, 0 for none
+    price     {perKwh, currency, source, date}: of a kWh at the meter; the currency by its three letters
 """
 
 from __future__ import annotations
@@ -28,16 +35,62 @@ from typing import Final
 
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import loads
+from protocol.attestation.refusal import refuse
 from protocol.methodology import energy
 from protocol.methodology.energy import NotApplicable, Reading, Unmeasured
 from protocol.methodology.trace import CHANNELS
-from protocol.methodology.wall_calibration import bounded, day
+from protocol.methodology.wall_calibration import bounded, day, positive
 from protocol.methodology.wall_log import NODE
 
 SITE_FORMAT: Final = "jouleseal-site/1"
 MAX_SITE_BYTES: Final = 65_536
 MAX_PUE: Final = Fraction(5)  # a site that wastes four times its IT energy is a slip of the pen
+MAX_WUE: Final = Fraction(100)  # litres per kWh: evaporating water takes 1.5 litres away with a kWh of heat
+MAX_YEARS: Final = Fraction(50)
+MAX_ACCELERATORS: Final = 1024
+MAX_PRICE: Final = Fraction(1_000_000)  # of whatever currency
+_CURRENCY: Final = 3  # letters
 NO_PROFILE: Final = "no site profile was given, and PUE has no default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sourced:
+    """Where a value of the profile is from, and of which day."""
+
+    source: str
+    date: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region(Sourced):
+    """Whose electricity the site uses, by the code of a factor table."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaterUse(Sourced):
+    """The site's water usage effectiveness, in litres per kWh of IT energy."""
+
+    litres_per_kwh: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware(Sourced):
+    """How long the hardware is kept and how much of the time in use; `accelerators` is how many a server holds."""
+
+    lifetime_years: Fraction
+    age_years: Fraction
+    utilisation: Fraction
+    accelerators: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price(Sourced):
+    """What a kWh costs at the meter."""
+
+    per_kwh: Fraction
+    currency: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +103,10 @@ class SiteProfile:
     source: str
     date: date
     sha256: str
+    region: Region | None = None
+    wue: WaterUse | None = None
+    hardware: Hardware | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +145,55 @@ def parse_site(data: bytes) -> SiteProfile:
         source=fields.text("source"),
         date=day(fields, "date"),
         sha256=hashlib.sha256(data).hexdigest(),
+        region=_region(fields.child("region")) if fields.has("region") else None,
+        wue=_water_use(fields.child("wue")) if fields.has("wue") else None,
+        hardware=_hardware(fields.child("hardware")) if fields.has("hardware") else None,
+        price=_price(fields.child("price")) if fields.has("price") else None,
+    )
+    fields.done()
+    return found
+
+
+def _region(fields: Fields) -> Region:
+    found = Region(code=fields.text("code"), source=fields.text("source"), date=day(fields, "date"))
+    fields.done()
+    return found
+
+
+def _water_use(fields: Fields) -> WaterUse:
+    found = WaterUse(
+        litres_per_kwh=bounded(fields, "litresPerKwh", Fraction(0), MAX_WUE),
+        source=fields.text("source"),
+        date=day(fields, "date"),
+    )
+    fields.done()
+    return found
+
+
+def _hardware(fields: Fields) -> Hardware:
+    found = Hardware(
+        lifetime_years=positive(fields, "lifetimeYears", MAX_YEARS),
+        age_years=bounded(fields, "ageYears", Fraction(0), MAX_YEARS),
+        utilisation=positive(fields, "utilisation", Fraction(1)),
+        accelerators=fields.integer("accelerators", maximum=MAX_ACCELERATORS),
+        source=fields.text("source"),
+        date=day(fields, "date"),
+    )
+    fields.done()
+    return found
+
+
+def _price(fields: Fields) -> Price:
+    currency = fields.text("currency")
+    if not (len(currency) == _CURRENCY and currency.isascii() and currency.isalpha() and currency.isupper()):
+        raise refuse(
+            "BAD_FIELD", observed=f"{fields.at('currency')}: {currency[:40]!r}", expected="three capitals (ISO 4217)"
+        )
+    found = Price(
+        per_kwh=bounded(fields, "perKwh", Fraction(0), MAX_PRICE),
+        currency=currency,
+        source=fields.text("source"),
+        date=day(fields, "date"),
     )
     fields.done()
     return found
