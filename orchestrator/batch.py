@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.store import disk_errors, write_atomic
+from orchestrator.disk import disk_errors, write_atomic
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import dumps, loads_canonical
 from protocol.errors import RecordUnsound, VerificationError

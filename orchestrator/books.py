@@ -12,12 +12,13 @@ from pathlib import Path
 
 from orchestrator import assemble
 from orchestrator.batch import BatchFile
+from orchestrator.disk import disk_errors
 from orchestrator.evidence import finished_session, readable_trace
 from orchestrator.record.keys import Unlock, no_passphrase
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.reserve import Reserve
 from orchestrator.record.sequence import Recorded, outcomes_of
-from orchestrator.record.store import EvidenceStore, disk_errors
+from orchestrator.record.store import EvidenceStore
 from orchestrator.record.vault import Vault
 from protocol.attestation.claims import Failure, StatementLink
 from protocol.attestation.digest import sha256_hex

@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from orchestrator.commands import wall_inputs
+from orchestrator.disk import make_folder, write_atomic
 from orchestrator.meter.wall import read_log
-from orchestrator.record.store import make_folder, write_atomic
 from protocol.errors import UsageError, VerificationError
 from protocol.methodology.gain_document import GainCalibration, conclude, efficiency
 from protocol.methodology.trace import PowerTrace, parse_trace

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator import doctor
+from orchestrator.disk import make_folder, write_atomic
 from orchestrator.meter import qualify
-from orchestrator.record.store import make_folder, write_atomic
 from protocol.errors import RigError, UsageError
 
 _STYLES = {doctor.Health.OK: "green", doctor.Health.WARNING: "yellow", doctor.Health.FAILED: "bold red"}

@@ -6,9 +6,9 @@ import argparse
 import json
 from datetime import UTC, datetime
 
+from orchestrator.disk import make_folder
 from orchestrator.record import domain
 from orchestrator.record.keys import read_passphrase_file
-from orchestrator.record.store import make_folder
 from protocol.attestation.digest import sha256_hex
 
 RUNNER_NAME = "runner-1"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.commands.keys_step import Step, usage
 from orchestrator.commands.keys_words import EXPLANATIONS
+from orchestrator.disk import write_atomic
 from orchestrator.record import ceremony
 from orchestrator.record.ceremony import MAX_KEY_DAYS, MAX_RUNNER_DAYS, Change, Enrolment
 from orchestrator.record.ceremony_files import (
@@ -24,7 +25,6 @@ from orchestrator.record.ceremony_home import Installed, install, last_index, se
 from orchestrator.record.ceremony_words import describe, difference, show_json, show_lines, signatures
 from orchestrator.record.domain import runner_in_force, runner_key_path, successor_passphrase
 from orchestrator.record.keys import FileSigner, encrypt_key, load_key, new_key, save_key
-from orchestrator.record.store import write_atomic
 from orchestrator.record.trust import TRUST, Trust
 from protocol.attestation.digest import IMAGE_DIGEST_PREFIX, is_sha256_hex
 from protocol.attestation.jcs import Json

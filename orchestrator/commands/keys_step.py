@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.disk import make_folder, write_atomic
 from orchestrator.record.keys import FileSigner, load_key, read_passphrase, read_passphrase_file
-from orchestrator.record.store import make_folder, write_atomic
 from protocol.attestation.jcs import Json
 from protocol.attestation.root import MAX_ROOT_BYTES
 from protocol.errors import UsageError

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.disk import make_folder, write_atomic
 from orchestrator.label import LabelFacts, LabelRow, code_text, render
-from orchestrator.record.store import make_folder, write_atomic
 from protocol.attestation.bundle import read_bundle
 from protocol.attestation.predicates import CampaignPlan, CampaignResult, SessionOutcome, read_predicate
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle

@@ -11,11 +11,11 @@ from pathlib import Path
 from threading import Event
 
 from orchestrator.commands.passphrase import unlocker
+from orchestrator.disk import disk_errors, write_atomic
 from orchestrator.record.audit import Audit, audit, kept_notes
 from orchestrator.record.log_copy import Finding, LogCopy, open_copy
 from orchestrator.record.monitor import Watched, look, watch_of
 from orchestrator.record.registrar import Registrar
-from orchestrator.record.store import disk_errors, write_atomic
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
 from protocol.errors import UsageError
 from protocol.tlog.note import parse_note

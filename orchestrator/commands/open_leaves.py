@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 
-from orchestrator.record.store import write_atomic
+from orchestrator.disk import write_atomic
 from orchestrator.record.vault import Vault
 from protocol.attestation.bundle import read_bundle
 from protocol.attestation.claims import StatementLink

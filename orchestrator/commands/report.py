@@ -10,7 +10,7 @@ import json
 import re
 from pathlib import Path
 
-from orchestrator.record.store import disk_errors, make_folder, write_atomic
+from orchestrator.disk import disk_errors, make_folder, write_atomic
 from orchestrator.report.page import INDEX, pages
 from orchestrator.report.story import read_campaign
 from protocol.attestation.bundle import read_bundle

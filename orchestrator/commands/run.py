@@ -12,6 +12,7 @@ from orchestrator import doctor
 from orchestrator.books import Books, Concluded
 from orchestrator.commands import wall_inputs
 from orchestrator.commands.passphrase import unlocker
+from orchestrator.disk import make_folder, write_atomic
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
@@ -21,7 +22,6 @@ from orchestrator.meter import qualify
 from orchestrator.meter.interface import LiveReading, Power, SamplerConfig
 from orchestrator.meter.leased import leased_devices
 from orchestrator.pipeline import Corridor, Request
-from orchestrator.record.store import make_folder, write_atomic
 from orchestrator.session import Bench
 from orchestrator.submission import read_submission
 from protocol.errors import MeterUnavailable

@@ -16,8 +16,8 @@ from threading import Event
 
 from orchestrator.commands.log_parser import DEFAULT_LISTEN
 from orchestrator.commands.passphrase import unlocker
+from orchestrator.disk import disk_errors, write_atomic
 from orchestrator.record.keys import read_passphrase_file
-from orchestrator.record.store import disk_errors, write_atomic
 from orchestrator.record.witness_home import KEY_FILE, WitnessHome, create_witness, open_witness, read_log
 from orchestrator.record.witness_server import Address, WitnessServer
 from protocol.errors import UsageError

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.disk import disk_errors
 from orchestrator.record.log_copy import CHECKPOINT, JOURNAL, Finding, KeptNote, LogCopy, Recomputed, check_note
 from orchestrator.record.sequence import Recorded, open_campaigns, open_intents
-from orchestrator.record.store import disk_errors
 from orchestrator.record.trust import KEY_EVENTS, PENDING_EVENT, TRUST, read_trust
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, read_envelope
 from protocol.attestation.fields import Fields

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.disk import disk_errors, write_atomic
 from orchestrator.record.domain import domain_trust
 from orchestrator.record.log import read_entries
-from orchestrator.record.store import EvidenceStore, disk_errors, write_atomic
+from orchestrator.record.store import EvidenceStore
 from orchestrator.record.trust import Trust
 from protocol.attestation.bundle import (
     CHECKPOINT_PATH,

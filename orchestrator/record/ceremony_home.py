@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.disk import disk_errors
 from orchestrator.record.ceremony_files import CeremonyFile, EventFile, follow
 from orchestrator.record.domain import open_domain, runner_key_path, successor_passphrase
 from orchestrator.record.keys import FileSigner, Unlock, no_passphrase, save_key
 from orchestrator.record.log import read_entries
 from orchestrator.record.registrar import Registrar
-from orchestrator.record.store import disk_errors
 from orchestrator.record.trust import KEY_EVENTS, ROOT_FILE, TRUST, Trust, finish_replacing, read_trust, replace_trust
 from protocol.attestation.key_event import KEY_EVENT, KeyEvent
 from protocol.errors import RecordUnsound, UsageError

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from orchestrator.disk import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.keys import FileSigner, Unlock, create_key, load_key, no_passphrase, passphrase_of
-from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.trust import TRUST, Trust, finish_replacing, read_trust
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.keyring import EnrolledKey, Keyring, Role, Scope, sign_keyring

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from orchestrator.record.store import disk_errors, write_atomic
+from orchestrator.disk import disk_errors, write_atomic
 from protocol.attestation.keys import PublicKey, ed25519_key
 from protocol.errors import RecordUnsound, UsageError
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.disk import disk_errors, make_folder, write_atomic
 from orchestrator.record.domain import Domain
-from orchestrator.record.store import disk_errors, make_folder, write_atomic
 from orchestrator.record.witness import LocalWitness
 from orchestrator.record.witness_client import Collected, Growth, Missing, RemoteWitness, collect
 from protocol.errors import RecordUnsound, VerificationError

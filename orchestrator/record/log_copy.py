@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.record.store import disk_errors
+from orchestrator.disk import disk_errors
 from orchestrator.record.trust import POLICY_FILE, TRUST
 from protocol.errors import UsageError, VerificationError
 from protocol.tlog.checkpoint import Checkpoint

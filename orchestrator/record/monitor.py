@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.disk import disk_errors, write_atomic
 from orchestrator.record.audit import PENDING, STATEMENTS, Audit, pending_id, read_statements, recorded_of
 from orchestrator.record.log_copy import Finding, KeptNote, LogCopy, Recomputed, check_note
 from orchestrator.record.sequence import Recorded
-from orchestrator.record.store import disk_errors, write_atomic
 from orchestrator.record.trust import TRUST, read_trust
 from protocol.attestation.digest import is_sha256_hex
 from protocol.attestation.jcs import loads

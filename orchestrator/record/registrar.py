@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.disk import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.domain import Domain, open_domain
 from orchestrator.record.keys import Unlock, no_passphrase
 from orchestrator.record.log import LogWriter
@@ -35,7 +36,6 @@ from orchestrator.record.sequence import (
     open_campaigns,
     open_intents,
 )
-from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.trust import KEY_EVENTS, PENDING_EVENT
 from orchestrator.record.witness import LocalWitness
 from orchestrator.record.witness_client import Missing, remote_witnesses

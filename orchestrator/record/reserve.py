@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.store import disk_errors, make_folder
+from orchestrator.disk import disk_errors, make_folder
 
 RESERVE_BYTES = 4 << 20  # an outcome, its log tiles and a checkpoint take well under 1 MiB
 

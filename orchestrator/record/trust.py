@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.store import disk_errors, make_folder, sync_folder, write_atomic
+from orchestrator.disk import disk_errors, make_folder, sync_folder, write_atomic
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.keyring import Keyring, open_keyring
 from protocol.attestation.refusal import refuse

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from orchestrator.record.store import disk_errors, make_folder, write_atomic
+from orchestrator.disk import disk_errors, make_folder, write_atomic
 from protocol.attestation.openings import Opening, open_leaves
 from protocol.attestation.responses import SECRET_BYTES
 from protocol.errors import RecordUnsound

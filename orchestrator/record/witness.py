@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.store import disk_errors, make_folder, write_atomic
+from orchestrator.disk import disk_errors, make_folder, write_atomic
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.keys import Signer
 from protocol.attestation.refusal import refuse

@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Event, Thread, Timer
 from urllib.parse import SplitResult, urlsplit
 
-from orchestrator.record.store import disk_errors
+from orchestrator.disk import disk_errors
 from protocol.attestation.jcs import loads
 from protocol.errors import JoulesealError, RecordUnsound, VerificationError
 from protocol.tlog.cosignature import WitnessKey

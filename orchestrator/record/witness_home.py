@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.disk import disk_errors, make_folder, write_atomic
 from orchestrator.record.keys import FileSigner, Unlock, create_key, load_key, no_passphrase
-from orchestrator.record.store import disk_errors, make_folder, write_atomic
 from orchestrator.record.witness import CONFLICT, FORK, REFUSED, ROLLBACK, UNPROVED, LocalWitness
 from protocol.attestation.digest import sha256_hex
 from protocol.errors import JoulesealError, RecordUnsound, UsageError, VerificationError

@@ -25,6 +25,7 @@ import pytest
 import orchestrator.meter.gating
 from orchestrator.books import Books
 from orchestrator.commands.run import BUNDLE_NAME, ROOT_NAME
+from orchestrator.disk import make_folder, write_atomic
 from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
@@ -36,7 +37,6 @@ from orchestrator.pipeline import Corridor, Request
 from orchestrator.record import domain
 from orchestrator.record.registrar import Registrar
 from orchestrator.record.sequence import Recorded
-from orchestrator.record.store import make_folder, write_atomic
 from orchestrator.session import Bench, Deadlines
 from orchestrator.submission import read_submission
 from protocol.attestation.predicates import CampaignPlan, CampaignResult, SessionIntent, SessionOutcome

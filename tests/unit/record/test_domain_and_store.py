@@ -8,10 +8,11 @@ import stat
 
 import pytest
 
-from orchestrator.record import store
+from orchestrator import disk
+from orchestrator.disk import write_atomic
 from orchestrator.record.domain import create, open_domain
 from orchestrator.record.keys import create_key, load_key
-from orchestrator.record.store import EvidenceStore, write_atomic
+from orchestrator.record.store import EvidenceStore
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.root import root_fingerprint, verify_chain
 from protocol.errors import RecordUnsound, StorageFull, UsageError
@@ -95,7 +96,7 @@ def crash_at(patch, step):
             left[0] -= 1
             return real(*args, **kwargs)
 
-        patch.setattr(store.os, name, counted)
+        patch.setattr(disk.os, name, counted)
 
 
 @pytest.mark.parametrize("file", ["trust/root.json", "trust/keyring.dsse.json", "trust/policy.txt"])
@@ -156,7 +157,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, call, broken)
+        patch.setattr(disk.os, call, broken)
         with pytest.raises(error):
             write_atomic(tmp_path / "f", b"new")
     assert (tmp_path / "f").read_bytes() == b"old"

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from orchestrator import disk
 from orchestrator.record import store
 from orchestrator.record.bundle import export
 from protocol.attestation.bundle import (
@@ -151,7 +152,7 @@ def test_a_full_disk_leaves_no_half_of_a_bundle(home, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", full)
+        patch.setattr(disk.os, "fsync", full)
         with pytest.raises(StorageFull):
             export(home, 0, 3, evidence_of(home), home / "full.tar")
     assert not list(home.glob("full.tar*"))

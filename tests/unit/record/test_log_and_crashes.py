@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.record import store
+from orchestrator import disk
 from orchestrator.record.domain import open_domain
 from protocol.errors import RecordUnsound, StorageFull
 from protocol.tlog.checkpoint import parse_checkpoint
@@ -43,8 +43,8 @@ class FaultyDisk:
 
     def __init__(self, patch, step: int, *, error: BaseException, after: bool = False) -> None:
         self.left, self.error, self.after = step, error, after
-        patch.setattr(store.os, "fsync", self.counted(no_sync))
-        patch.setattr(store.os, "replace", self.counted(os.replace))
+        patch.setattr(disk.os, "fsync", self.counted(no_sync))
+        patch.setattr(disk.os, "replace", self.counted(os.replace))
         patch.setattr(Path, "unlink", self.counted(Path.unlink))
 
     def counted(self, real):
@@ -117,7 +117,7 @@ def closing(voice, said) -> None:
     ids=["crash", "eio", "full"],
 )
 def test_a_fault_at_any_step_loses_nothing_and_forks_nothing(tmp_path, monkeypatch, error, stride, after):
-    monkeypatch.setattr(store.os, "fsync", no_sync)
+    monkeypatch.setattr(disk.os, "fsync", no_sync)
     new_domain(tmp_path / "fresh")
     faults = 0
     for step in range(0, 400, stride):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.record import reserve, store
+from orchestrator import disk
+from orchestrator.record import reserve
 from orchestrator.record.reserve import RESERVE_BYTES, Reserve
 from orchestrator.record.vault import MAGIC, Vault
 from protocol.errors import RecordUnsound, StorageFull
@@ -107,7 +108,7 @@ def test_a_full_disk_keeps_no_half_of_the_answers(vault, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", full)
+        patch.setattr(disk.os, "fsync", full)
         with pytest.raises(StorageFull):
             vault.put("new", SECRET, ANSWERS)
     assert [path.name for path in vault.folder.iterdir()] == ["old.answers"]

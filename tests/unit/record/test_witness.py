@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.record import store
+from orchestrator import disk
 from orchestrator.record import witness as witness_module
 from orchestrator.record.witness import LocalWitness
 from protocol.errors import RecordUnsound, StorageFull
@@ -155,7 +155,7 @@ def test_it_answers_only_when_what_it_answers_is_on_the_disk(witness, monkeypatc
 
     witness.cosign(0, [], note_of(TREE, 3))
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", full)
+        patch.setattr(disk.os, "fsync", full)
         with pytest.raises(StorageFull):
             witness.cosign(3, TREE.consistency(3, 9), note_of(TREE, 9))
     assert witness.remembered().size == 3

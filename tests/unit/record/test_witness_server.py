@@ -15,7 +15,8 @@ from contextlib import closing
 
 import pytest
 
-from orchestrator.record import store, witness_server
+from orchestrator import disk
+from orchestrator.record import witness_server
 from orchestrator.record.witness_client import _UnixConnection
 from orchestrator.record.witness_home import create_witness, open_witness, read_log
 from orchestrator.record.witness_server import Address, WitnessServer
@@ -238,7 +239,7 @@ def test_what_is_not_on_the_disk_is_not_cosigned(place, home, monkeypatch):
 
     post(place, request(0, 3))
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "fsync", full)
+        patch.setattr(disk.os, "fsync", full)
         answer, data = post(place, request(3, 9))
         assert answer.status == 500
         assert data.startswith(b"STORAGE_FULL")
