@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator import __version__
-from protocol.attestation.claims import CellResult, DeviceClaim, Failure, PlanCell, Resource, StatementLink
+from protocol.attestation.claims import (
+    CellResult,
+    DeviceClaim,
+    Failure,
+    PlanCell,
+    QualityClaim,
+    Resource,
+    StatementLink,
+)
 from protocol.attestation.jcs import Json
 from protocol.attestation.moment import format_moment
 from protocol.attestation.predicates import VERIFY_TXT, CampaignPlan, SessionOutcome
@@ -45,9 +53,7 @@ class RunFacts:
     figures: figures.RunFigures | None
     response_root: bytes
     response_leaves: int
-    metric: str
-    quality: str
-    errors: int
+    quality: QualityClaim
 
 
 def failure_of(error: JoulesealError) -> Failure:
@@ -228,19 +234,20 @@ def _run_json(run: RunFacts, *, discarded: bool) -> dict[str, Json]:
         "passes": run.passes,
         "figures": found,
         "responses": {"root": run.response_root.hex(), "leaves": run.response_leaves},
-        "quality": {"metric": run.metric, "value": run.quality, "errors": run.errors},
+        "quality": run.quality.to_json(),
         "discarded": discarded,
     }
 
 
 def _committed(outcome: SessionOutcome) -> dict[str, str]:
-    """Return the mean quality over a session's runs, and the share of samples that were answered with an error."""
+    """Return the mean of every metric over a session's runs, and how many samples were answered with an error."""
     claims = [run.quality for run in outcome.runs if run.quality is not None]
-    value = statistics.mean([from_decimal(claim.value) for claim in claims])
-    return {
-        claims[0].metric: decimal_string(value, _QUALITY_PLACES),
-        "sampleErrors": str(sum(claim.errors for claim in claims)),
+    values = [claim.values() for claim in claims]
+    means = {
+        name: decimal_string(statistics.mean([from_decimal(of_run[name]) for of_run in values]), _QUALITY_PLACES)
+        for name in values[0]
     }
+    return {**means, "sampleErrors": str(sum(claim.errors for claim in claims))}
 
 
 def _flags(plan: CampaignPlan, results: Sequence[CellResult], tier: str, *, unexplained: bool) -> tuple[str, ...]:

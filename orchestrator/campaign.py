@@ -168,10 +168,10 @@ def session_id(intent: Recorded) -> str:
 def _summary(facts: assemble.OutcomeFacts) -> str:
     figures = cell_figures([run.figures for run in facts.runs if run.figures is not None])
     energy = figures.get("itEnergyWhPer1000Queries", "-")
-    quality = facts.runs[0]
+    quality = facts.runs[0].quality
     return (
         f"{energy} Wh per 1,000 queries ({figures['energyKind']}, {figures['energyScope']}), "
-        f"{figures['queriesPerSecond']} queries/s, {quality.metric} {quality.quality}"
+        f"{figures['queriesPerSecond']} queries/s, {quality.metric} {quality.value or '-'}"
     )
 
 

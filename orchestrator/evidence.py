@@ -8,11 +8,12 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.assemble import OutcomeFacts, RunFacts, failure_of
+from orchestrator.evaluate.quality import Quality
 from orchestrator.meter.wall_part import log_of
 from orchestrator.record.store import EvidenceStore
 from orchestrator.record.vault import Vault
 from orchestrator.session import FinishedRun, SessionRecord
-from protocol.attestation.claims import Resource
+from protocol.attestation.claims import QualityClaim, Resource
 from protocol.attestation.jcs import Json, dumps
 from protocol.attestation.predicates import SessionOutcome
 from protocol.errors import (
@@ -173,9 +174,16 @@ def _run_facts(run: FinishedRun, store: EvidenceStore, figures: RunFigures | Non
         figures=figures,
         response_root=run.commitment.root,
         response_leaves=run.commitment.leaves,
-        metric=run.quality.metric,
-        quality=decimal_string(run.quality.value, _QUALITY_PLACES),
-        errors=run.quality.errors,
+        quality=_quality(run.quality),
+    )
+
+
+def _quality(found: Quality) -> QualityClaim:
+    return QualityClaim(
+        metric=found.metric,
+        value=None if found.value is None else decimal_string(found.value, _QUALITY_PLACES),
+        errors=found.errors,
+        secondary={name: decimal_string(value, _QUALITY_PLACES) for name, value in found.secondary.items()},
     )
 
 

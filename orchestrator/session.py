@@ -49,7 +49,6 @@ from protocol.errors import (
 )
 from protocol.methodology import order
 from protocol.methodology.dataset import Dataset
-from protocol.methodology.scenario import WARM_UP_QUERIES
 from protocol.methodology.session_figures import required_window_ns
 from protocol.methodology.tasks import REGISTRY, TaskSpec
 from protocol.methodology.timeline import QueryRecord
@@ -281,7 +280,7 @@ class _Conversation:
 
     def _warm_up(self, endpoint: Endpoint) -> None:
         pool, batch = self.session.dataset.warm_up, self.session.cell.scenario.batch
-        points = [pool[i % len(pool)] for i in range(WARM_UP_QUERIES * batch)]
+        points = [pool[i % len(pool)] for i in range(self.session.spec.warm_up_queries * batch)]
         codec.decode_responses(ask(endpoint, self.session, points).responses, points, self.session.spec, batch)
 
     def _run(self, sampler: Sampler, endpoint: Endpoint, run: int) -> FinishedRun:

@@ -24,7 +24,7 @@ from orchestrator.evaluate import quality
 from orchestrator.session import ask
 from protocol.errors import ProtocolViolation, SubmissionError
 from protocol.methodology import order
-from protocol.methodology.scenario import OFFICIAL_POINTS, WARM_UP_QUERIES, Scenario
+from protocol.methodology.scenario import OFFICIAL_POINTS, Scenario
 from protocol.samples import Answer, Point
 from protocol.units import NS_PER_S, decimal_string
 
@@ -51,6 +51,7 @@ CELL_RULES = (
 _ANSWER_RULES = (Rule.FORM, Rule.CONTENT, Rule.TOKENS)  # in the order in which a response is judged
 _ORDER_SEED = hashlib.sha256(b"jouleseal-check/1").digest()  # stands for a nonce: here the order need not be unknown
 _PLACES = 4
+_LOOKED = {quality.IMAGE_UNREADABLE: "decode pictures"}  # how a fault was found that no model called one
 
 
 @dataclass(slots=True)
@@ -111,15 +112,20 @@ class CellCheck:
             return self._each_query(seat, error)
         claims = sum(answer.usage is not None for answer in self.answers)
         notes.ok(Rule.FORM, f"{len(self.answers)} answers of the kind {spec.output.value}, in the order asked")
-        notes.ok(Rule.CONTENT, f"{len(self.answers)} answers are sound")
-        notes.ok(Rule.TOKENS, f"{claims} of {len(self.answers)} answers claim token counts")
         found = quality.score(spec, self._points, self.answers)
+        for code, count in found.faults.items():
+            notes.broken(code, f"{count} of {found.samples} answers, as we {_LOOKED.get(code, 'count tokens')}")
+        if not notes.has(Rule.CONTENT):
+            notes.ok(Rule.CONTENT, f"{len(self.answers)} answers are sound")
+        if not notes.has(Rule.TOKENS):
+            counted = "" if found.tokens is None else f", {found.tokens.counted} tokens as we count them"
+            notes.ok(Rule.TOKENS, f"{claims} of {len(self.answers)} answers claim token counts{counted}")
         self._quality(found, judge.error_words(self._points, self.answers))
         return True
 
     def _warm_up(self) -> list[Point]:
         pool = self.bringing.order.dataset.warm_up
-        return [pool[i % len(pool)] for i in range(WARM_UP_QUERIES * self._batch)]
+        return [pool[i % len(pool)] for i in range(self.bringing.order.spec.warm_up_queries * self._batch)]
 
     def _times(self, seat: Seat, passed: RunRecord) -> None:
         session = self.bringing.order
@@ -133,7 +139,7 @@ class CellCheck:
         else:
             self.bringing.notes.ok(Rule.DEADLINE, said)
         points = min(OFFICIAL_POINTS, len(session.dataset.points))
-        self.seconds = judge.cell_seconds(session.cell.scenario, points, times.mean_ns, seat.ready_ns)
+        self.seconds = judge.cell_seconds(session.cell.scenario, session.spec, points, times.mean_ns, seat.ready_ns)
 
     def _each_query(self, seat: Seat, first: ProtocolViolation) -> bool:
         """Ask every query alone and note each code once, with how many queries broke it."""
@@ -164,12 +170,13 @@ class CellCheck:
 
     def _quality(self, found: quality.Quality, errors: str) -> None:
         notes, floor = self.bringing.notes, self.bringing.order.spec.quality_floor
-        said = f"{found.metric} {decimal_string(found.value, _PLACES)} on {found.samples} public points"
+        value = "is not stated: no references" if found.value is None else decimal_string(found.value, _PLACES)
+        said = f"{found.metric} {value} on {found.samples} public points"
         if found.errors > found.samples * quality.MAX_ERROR_RATE:
             notes.broken("SAMPLE_ERRORS", f"{found.errors} of {found.samples} samples: {errors}")
-        elif floor is None:
+        elif floor is None or found.value is None:
             notes.broken("NO_FLOOR", said)
-        elif found.value < floor:
+        elif not self.bringing.order.spec.meets_floor(found.value):
             notes.broken("BELOW_FLOOR", f"{said}, floor {decimal_string(floor, _PLACES)}")
         else:
             notes.ok(Rule.QUALITY, f"{said}, floor {decimal_string(floor, _PLACES)}, {found.errors} errors")

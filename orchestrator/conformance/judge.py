@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from protocol.methodology.scenario import IDLE_WINDOW_NS, OFFICIAL_RUNS, WARM_UP_QUERIES, Scenario, queries_per_pass
+from protocol.methodology.scenario import IDLE_WINDOW_NS, OFFICIAL_RUNS, Scenario, queries_per_pass
 from protocol.methodology.tasks import Output, TaskSpec
 from protocol.methodology.timeline import QueryRecord
 from protocol.samples import (
@@ -125,12 +125,12 @@ def error_words(points: Sequence[Point], answers: Sequence[Answer]) -> str:
     return "; ".join(shown[:_DETAILS_SHOWN]) + more
 
 
-def cell_seconds(scenario: Scenario, points: int, mean_ns: int, ready_ns: int) -> int:
+def cell_seconds(scenario: Scenario, spec: TaskSpec, points: int, mean_ns: int, ready_ns: int) -> int:
     """Return how many whole seconds an official session of the cell takes, from its mean query and the time to READY.
 
     Tearing down, evaluating and signing are left out: they take seconds, whatever the model.
     """
-    queries = WARM_UP_QUERIES + OFFICIAL_RUNS * queries_per_pass(points, scenario)
+    queries = spec.warm_up_queries + OFFICIAL_RUNS * queries_per_pass(points, scenario)
     return math.ceil((ready_ns + queries * mean_ns + (OFFICIAL_RUNS + 1) * IDLE_WINDOW_NS) / NS_PER_S)
 
 

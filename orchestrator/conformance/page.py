@@ -28,7 +28,7 @@ from orchestrator.submission import (
     SCHEMA,
 )
 from protocol.methodology.scenario import Precision, Scenario
-from protocol.methodology.tasks import REGISTRY, Task, TaskSpec
+from protocol.methodology.tasks import REGISTRY, Better, Task, TaskSpec
 from protocol.units import MIB, NS_PER_S, decimal_string
 
 PAGE = Path(__file__).parents[2] / "docs" / "vendor.md"
@@ -98,12 +98,15 @@ def deadline_table() -> str:
 
 def task_table() -> str:
     """Return every task's bounds."""
-    head = ("task", "input", "output", "tokens", "MiB a sample, in and out", "deadline a sample", "quality, floor")
+    bounds = ("tokens", "MiB a sample, in and out", "deadline a sample")
+    head = ("task", "input", "output", *bounds, "quality (published beside it), floor")
     return _table(head, (_task_row(REGISTRY[task]) for task in Task))
 
 
 def _task_row(spec: TaskSpec) -> tuple[str, ...]:
-    floor = "no floor yet" if spec.quality_floor is None else decimal_string(spec.quality_floor, 1)
+    beside = f" ({', '.join(spec.secondary_metrics)})" if spec.secondary_metrics else ""
+    side = "at most" if spec.better is Better.LOWER else "at least"
+    floor = "no floor yet" if spec.quality_floor is None else f"{side} {decimal_string(spec.quality_floor, 1)}"
     return (
         f"`{spec.task.value}`",
         ", ".join(sorted(kind.value for kind in spec.inputs)),
@@ -111,7 +114,7 @@ def _task_row(spec: TaskSpec) -> tuple[str, ...]:
         "-" if spec.max_tokens is None else f"{spec.min_tokens} to {spec.max_tokens}",
         f"{spec.request_bytes // MIB}, {spec.response_bytes // MIB}",
         f"{spec.sample_deadline_ns // NS_PER_S} s",
-        f"{spec.quality_metric}, {floor}",
+        f"{spec.quality_metric}{beside}, {floor}",
     )
 
 

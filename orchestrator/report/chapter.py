@@ -102,7 +102,9 @@ def _runs(outcome: SessionOutcome, drawn: Drawn | None) -> Iterator[str]:
     columns = dict(_COLUMNS)
     if any(field(run.figures, "node") is not None for run in outcome.runs):
         columns["node J"] = lambda run: scaled(field(run.figures, "node", "mj"), MJ_PER_J)
-    for metric in dict.fromkeys(run.quality.metric for run in outcome.runs if run.quality is not None):
+    for metric in dict.fromkeys(
+        name for run in outcome.runs if run.quality is not None for name in run.quality.values()
+    ):
         columns[clean(metric, 24)] = partial(_quality, metric)
     kinds = {str(field(run.figures, "itEnergy", "kind")) for run in outcome.runs}
     caption = f"The {len(outcome.runs)} runs; energy is {clean('/'.join(sorted(kinds)), 40)}, ± of what was read"
@@ -111,7 +113,8 @@ def _runs(outcome: SessionOutcome, drawn: Drawn | None) -> Iterator[str]:
 
 
 def _quality(metric: str, run: RunClaim) -> str:
-    return short(run.quality.value) if run.quality is not None and run.quality.metric == metric else DASH
+    value = None if run.quality is None else run.quality.values().get(metric)
+    return DASH if value is None else short(value)
 
 
 def _doubt(figures: Json) -> Json:

@@ -7,16 +7,18 @@ specifies; what is written can be read again and gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import Json
+from protocol.methodology.tasks import UNSCORED
 
 MAX_DEVICES = 64  # the accelerators of the largest single machine, four times over
 MAX_SOURCES = 64  # the sources that one dataset mixes
 MAX_LAYERS = 256  # twice the layers that an image may have
 MAX_RUNS = 100  # ten in an official session
+MAX_METRICS = 16  # of one task
 MAX_RESOURCES = 256  # three files a run, and the session's own
 
 Blame = Literal["vendor", "rig", "measurement"]
@@ -291,23 +293,42 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityClaim:
-    """The quality of one run: the task's metric, its value as a decimal string, and the samples that failed."""
+    """The quality of one run: the task's metric, its value as a decimal string, and the samples that failed.
+
+    `value` is None, and the metric `none`, where the dataset has no references. `secondary` are the task's other
+    metrics; a run without any leaves the field out.
+    """
 
     metric: str
-    value: str
+    value: str | None
     errors: int
+    secondary: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self) -> dict[str, str]:
+        """Return every value that is there, by its metric."""
+        return {**({} if self.value is None else {self.metric: self.value}), **self.secondary}
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object `quality`."""
-        return {"metric": self.metric, "value": self.value, "errors": self.errors}
+        found: dict[str, Json] = {"metric": self.metric, "value": self.value, "errors": self.errors}
+        return {**found, "secondary": dict(self.secondary)} if self.secondary else found
 
     @staticmethod
     def read(fields: Fields) -> QualityClaim:
         """Read the JSON object `quality`."""
-        metric, value = fields.text("metric"), fields.decimal("value")
-        claim = QualityClaim(metric=metric, value=value, errors=fields.integer("errors"))
+        metric = fields.text("metric")
+        claim = QualityClaim(
+            metric=metric,
+            value=None if metric == UNSCORED and fields.is_null("value") else fields.decimal("value"),
+            errors=fields.integer("errors"),
+            secondary=_decimals(fields.open_map("secondary", limit=MAX_METRICS)) if fields.has("secondary") else {},
+        )
         fields.done()
         return claim
+
+
+def _decimals(fields: Fields) -> dict[str, str]:
+    return {name: fields.decimal(name) for name in fields.names()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     hardware-class-unrated      the machine is of no rated class
     dataset-without-thirds      a dataset is not drawn in thirds from three named sources
     dataset-without-shard       a dataset has no private shard
-    quality-below-floor         a cell's quality is below its task's floor
+    quality-below-floor         a cell's quality is worse than its task's floor
     quality-without-floor       a task has no floor yet, or no quality is stated
     no-production-equivalence   a proprietary model without a vendor's word, tried by an auditor, that the tested image
                                 is what is served; no result is without it, for this is said after the result
@@ -30,7 +30,7 @@ from fractions import Fraction
 from typing import Final
 
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY
-from protocol.methodology.tasks import REGISTRY, Task
+from protocol.methodology.tasks import REGISTRY, Task, TaskSpec
 from protocol.units import from_decimal
 
 ESTIMATED_ENERGY: Final = "estimated-energy"
@@ -102,17 +102,17 @@ def _cell_flags(cell: CellFacts) -> set[str]:
         flags.add(WITHOUT_THIRDS)
     if not cell.shard:
         flags.add(WITHOUT_SHARD)
-    floor = _floor(cell.task)
+    spec = _spec(cell.task)
     quality = _fraction(cell.quality)
-    if floor is None or quality is None:
+    if spec is None or spec.quality_floor is None or quality is None:
         flags.add(WITHOUT_FLOOR)
-    elif quality < floor:
+    elif not spec.meets_floor(quality):
         flags.add(BELOW_FLOOR)
     return flags
 
 
-def _floor(task: str) -> Fraction | None:
-    return next((REGISTRY[known].quality_floor for known in Task if known.value == task), None)
+def _spec(task: str) -> TaskSpec | None:
+    return next((REGISTRY[known] for known in Task if known.value == task), None)
 
 
 def _fraction(text: str | None) -> Fraction | None:

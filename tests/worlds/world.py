@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from orchestrator import assemble
 from orchestrator.evaluate.commitment import commit
 from protocol.attestation import bundle as layout
-from protocol.attestation.claims import Failure, Resource, StatementLink
+from protocol.attestation.claims import Failure, QualityClaim, Resource, StatementLink
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, Envelope, sign
 from protocol.attestation.keyring import EnrolledKey, Keyring, Scope, sign_keyring
@@ -450,9 +450,9 @@ class World:
             figures=None if failure else self.figures_of_run(ran, number),
             response_root=commit(SECRET, number, self.answers(leaves)).root,
             response_leaves=leaves,
-            metric="accuracy",
-            quality=f"0.9{number}00",
-            errors=0,
+            quality=QualityClaim(
+                metric="accuracy", value=f"0.9{number}00", errors=0, secondary={"macro-f1": f"0.9{number}10"}
+            ),
         )
 
     def answers(self, leaves: int) -> dict[int, bytes]:

@@ -38,8 +38,9 @@ def check(stories: Sequence[Story], figures: Mapping[str, Mapping[str, CellFigur
 def _check_cell(story: Story, session: Session, cell: CellResult, findings: Findings) -> None:
     claims = [run.quality for run in session.outcome.predicate.runs if run.quality is not None]
     expected: dict[str, str] = {}
-    for metric in {claim.metric for claim in claims}:
-        value = mean([from_decimal(claim.value) for claim in claims])
+    values = [claim.values() for claim in claims]
+    for metric in {name for of_run in values for name in of_run}:
+        value = mean([from_decimal(of_run[metric]) for of_run in values if metric in of_run])
         expected[metric] = _spelled_alike(value, cell.committed.get(metric, "0"))
     expected[SAMPLE_ERRORS] = str(sum(claim.errors for claim in claims))
     if dict(cell.committed) != expected:

@@ -14,7 +14,7 @@ from protocol.attestation.statement import PREDICATE_NAMES, Statement, predicate
 from tests.unit.attestation import statements
 
 PAGE = (Path(__file__).parents[3] / "docs/manifest.md").read_text(encoding="utf-8")
-OPEN = {"figures", "environment", "sources", "recomputed", "committed"}
+OPEN = {"figures", "environment", "sources", "recomputed", "committed", "secondary"}
 
 
 def section(name: str) -> str:

@@ -109,9 +109,9 @@ def test_the_mean_is_of_full_queries_and_the_margin_of_the_worst_one_for_its_siz
 
 def test_a_campaign_is_its_start_its_queries_and_its_idle_windows():
     idle, ready, each = 11 * 2, 7, Fraction(1, 100)
-    seconds = judge.cell_seconds(Scenario.LATENCY, 1_000, int(each * NS_PER_S), ready * NS_PER_S)
+    seconds = judge.cell_seconds(Scenario.LATENCY, LABELS, 1_000, int(each * NS_PER_S), ready * NS_PER_S)
     assert seconds == ready + idle + (10 + 10 * 1_000) * each + Fraction(9, 10)  # 100.1 s rounded up
-    assert judge.cell_seconds(Scenario.THROUGHPUT, 1_000, NS_PER_S, 0) == idle + 10 + 10 * 32
+    assert judge.cell_seconds(Scenario.THROUGHPUT, LABELS, 1_000, NS_PER_S, 0) == idle + 10 + 10 * 32
 
 
 def test_errors_are_shown_in_the_models_own_words_and_only_a_few():

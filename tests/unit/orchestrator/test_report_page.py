@@ -112,11 +112,12 @@ def test_the_runs_are_a_table_of_the_signed_figures(accelerated: dict[str, str])
         "latency ms",
         "p90 ms",
         "accuracy",
+        "macro-f1",
     ]
     assert [row[0] for row in rows[1:]] == ["1", "2"]
     assert [row[4:] for row in rows[1:]] == [
-        ["32.01", "1", "0.1250", "8,000", "–", "0.9100"],  # noqa: RUF001 - a dash: too few queries for a percentile
-        ["32.01", "1", "0.1250", "8,000", "–", "0.9200"],  # noqa: RUF001
+        ["32.01", "1", "0.1250", "8,000", "–", "0.9100", "0.9110"],  # noqa: RUF001 - a dash: too few queries for a percentile
+        ["32.01", "1", "0.1250", "8,000", "–", "0.9200", "0.9210"],  # noqa: RUF001
     ]
     assert "energy is simulated" in text_of(table)
 
@@ -179,8 +180,8 @@ def test_signed_figures_of_no_sense_are_dashes():
         }
 
     root = page(report(honest(edit={"session-outcome": nonsense})))
-    row = next(row for row in root.iter(f"{HTML}tr") if text_of(row[0]) == "1" and len(row) == 10)
-    assert [text_of(one) for one in row] == ["1", "–", "–", "-0.005000", "–", "1", "much", "–", "–", "0.9100"]  # noqa: RUF001
+    row = next(row for row in root.iter(f"{HTML}tr") if text_of(row[0]) == "1" and len(row) == 11)
+    assert [text_of(one) for one in row] == ["1", "–", "–", "-0.005000", "–", "1", "much", "–", "–", "0.9100", "0.9110"]  # noqa: RUF001
 
 
 def test_a_completed_session_without_runs_is_shown_without_figures():
