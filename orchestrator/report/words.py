@@ -14,7 +14,8 @@ from typing import Final
 from protocol.attestation.jcs import Json
 from protocol.methodology import flags
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY
-from protocol.methodology.session_figures import CACHED_ANSWERS, DEFERRED_WORK, WALL_RANGE
+from protocol.methodology.probes import CACHED_ANSWERS
+from protocol.methodology.session_figures import DEFERRED_WORK, WALL_RANGE
 from protocol.methodology.trace import SourceKind
 from protocol.units import NS_PER_S, decimal_string, from_decimal
 

@@ -19,6 +19,7 @@ from typing import Final
 from protocol.errors import InvalidMeasurement, VerificationError
 from protocol.methodology.gain_document import GainCalibration, parse_gain
 from protocol.methodology.site import SiteProfile, parse_site
+from protocol.methodology.stages import around
 from protocol.methodology.trace import PowerTrace
 from protocol.methodology.wall import NodeReading, node
 from protocol.methodology.wall_calibration import WallCalibration, day_of, parse_calibration
@@ -93,7 +94,7 @@ def nodes(trace: PowerTrace, given: Beside, runs: int) -> tuple[NodeReading | No
             log,
             calibration,
             trace.window(f"run-{number}"),
-            [trace.window(f"idle-{number - 1}"), trace.window(f"idle-{number}")],
+            [idle for idle in around(trace, f"run-{number}") if idle is not None],
         )
         for number in range(1, runs + 1)
     )

@@ -4,7 +4,7 @@ Everything here is on the *recomputed* list: the orchestrator signs what these f
 again on the bundle's evidence and compares the bytes.
 
 Rules:
-1. Run k has the window `run-k`; its idle baseline is `idle-(k-1)` before it and `idle-k` after it.
+1. Run k has the window `run-k`; its idle baseline are the idle windows right before and right after it (`stages`).
 2. Every query lies inside its window, and answered equals asked: the timeline has exactly the planned shape.
 3. Energy per 1,000 queries counts points, as AI Energy Score does: a message of 32 samples is 32 queries of a user.
    Wh per 1,000 queries = J / 3600 / points answered x 1000.
@@ -35,6 +35,7 @@ from protocol.methodology.energy import (
     account,
 )
 from protocol.methodology.gated import GatedReading, combined
+from protocol.methodology.stages import around
 from protocol.methodology.timeline import QueryRecord, expected_shape
 from protocol.methodology.trace import PowerTrace
 from protocol.methodology.wall import NodeReading
@@ -135,9 +136,7 @@ def run_figures(
             expected=f"every query between {window.open_ns} and {window.close_ns} ns",
             hint="the timeline and the meter's record do not belong together",
         )
-    before, after = (
-        next((w for w in trace.windows if w.name == name), None) for name in (f"idle-{run - 1}", f"idle-{run}")
-    )
+    before, after = around(trace, window.name)
     return RunFigures(
         energy=account(trace, window, before, after, None if not gated else _together(gated)),
         latencies_ns=tuple(record.done_ns - record.sent_ns for record in records),

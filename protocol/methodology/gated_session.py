@@ -1,6 +1,6 @@
 """A whole session's gated runs: every rule of `acceptance`, and every run's readings, in one answer.
 
-Run k has the window `run-k`, its idle `idle-(k-1)` before it and `idle-k` after it, as in `figures`. A fault voids the
+Run k has the window `run-k` and the idle windows right before and after it, as in `figures`. A fault voids the
 session (all runs have one sandbox, and a device that cannot be relied on in one of them cannot be in the others); a
 flag is published beside the figure and changes nothing.
 """
@@ -14,6 +14,7 @@ from fractions import Fraction
 from protocol.methodology import acceptance
 from protocol.methodology.acceptance import Fault
 from protocol.methodology.gated import Gate, GatedReading, Series, combined, gate, measure, series, u_runs
+from protocol.methodology.stages import IDLE_PREFIX, around
 from protocol.methodology.trace import PowerTrace
 
 
@@ -46,10 +47,7 @@ def account_runs(
     `samples` is how many each run answered: runs that repeat their points a different number of times are compared by
     what one sample cost. Raises as `gated.measure` and `gated.gate` do, and VerificationError WINDOW_ABSENT.
     """
-    gates = [
-        gate(trace, *(trace.window(name) for name in (f"run-{k}", f"idle-{k - 1}", f"idle-{k}")))
-        for k in range(1, count + 1)
-    ]
+    gates = [gate_of(trace, f"run-{k}") for k in range(1, count + 1)]
     found = {device: series(trace, device) for device in trace.sources["gpu"].devices}
     faults = [fault for gated in gates for one in found.values() for fault in acceptance.faults(trace, one, gated)]
     if faults:
@@ -67,6 +65,29 @@ def account_runs(
         },
         u_runs=u_runs(joules),
     )
+
+
+def gate_of(trace: PowerTrace, name: str) -> Gate:
+    """Return the gate of a window with the idle windows beside it; VerificationError WINDOW_ABSENT without them."""
+    before, after = around(trace, name)
+    window = trace.window(name)
+    return gate(
+        trace, window, before or trace.window(f"{name}: idle before"), after or trace.window(f"{name}: idle after")
+    )
+
+
+def _all_windows(
+    trace: PowerTrace, gates: Sequence[Gate], readings: Sequence[GatedReading]
+) -> list[tuple[Gate, GatedReading]]:
+    """Return every window that is not idle, the probes among the runs, each with the reading of the run before it."""
+    of_runs = {gated.window.name: (gated, reading) for gated, reading in zip(gates, readings, strict=True)}
+    found: list[tuple[Gate, GatedReading]] = []
+    for window in trace.windows:
+        if window.name in of_runs:
+            found.append(of_runs[window.name])
+        elif found and not window.name.startswith(IDLE_PREFIX):
+            found.append((gate_of(trace, window.name), found[-1][1]))
+    return found
 
 
 def account_device(
@@ -95,7 +116,6 @@ def _of_readings(
             faults += acceptance.cooling(reading)
         faults += acceptance.elsewhere(trace, list(run.values()), gated.window)
     for name, one in found.items():
-        pairs = [(gated, run[name]) for gated, run in zip(gates, runs, strict=True)]
-        faults += acceptance.rehearsals(one, pairs)
+        faults += acceptance.rehearsals(one, _all_windows(trace, gates, [run[name] for run in runs]))
         faults += acceptance.start_temperatures(trace, name, [gated.window for gated in gates])
     return faults

@@ -12,6 +12,9 @@ Where no accelerator was leased each run stands for itself. On accelerators, sim
    nothing the second time.
 5. `deferred-work`, a flag: over 1 % of a run's energy came after its last answer (`gated` rule 4). It was charged.
 
+With probes among its runs (`stages`) a session has the three verdicts of `probes` too. Probes are no runs: they enter
+no figure of the runs, and what cannot be read in one voids nothing.
+
 With a wall meter beside it (`beside`) a session has channel `node` too, which is no part of IT energy: it is the whole
 machine. A node that costs less than its measured parts voids the session (WALL_DISAGREES). With a site profile it has
 the total by PUE (`site`).
@@ -19,8 +22,8 @@ the total by PUE (`site`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -31,6 +34,8 @@ from protocol.methodology.energy import Curve, Estimated, Reading, Unmeasured
 from protocol.methodology.figures import RunFigures, cell_figures, energy_figures, run_figures
 from protocol.methodology.gated import FLAG_DEFERRED, GatedReading, combined
 from protocol.methodology.gated_session import GatedSession, account_runs
+from protocol.methodology.probe_figures import Probed, ProbeFigures, probe_costs, probe_figures
+from protocol.methodology.probes import CACHED_ANSWERS, Seen, Verdicts, verdicts
 from protocol.methodology.site import SiteProfile, SiteTotal, node_total, total
 from protocol.methodology.timeline import QueryRecord
 from protocol.methodology.trace import GPU_ENERGY, PowerTrace, SourceKind, Window
@@ -43,7 +48,6 @@ MAX_VARIATION: Final = Fraction(10, 100)
 CACHED_SHARE: Final = Fraction(10, 100)
 MIN_PASSES: Final = 3  # fewer give no later passes to compare with one another
 
-CACHED_ANSWERS: Final = "cached-answers"
 DEFERRED_WORK: Final = "deferred-work"
 WALL_RANGE: Final = "wall-range-changed"
 _FLAGS: Final = {FLAG_DEFERRED: DEFERRED_WORK, "TREND": CACHED_ANSWERS, FLAG_RANGE: WALL_RANGE}
@@ -51,12 +55,17 @@ _FLAGS: Final = {FLAG_DEFERRED: DEFERRED_WORK, "TREND": CACHED_ANSWERS, FLAG_RAN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFigures:
-    """The figures of every run, what was noticed, an accelerator's joules above idle before the first run, the site."""
+    """The figures of every run, what was noticed, an accelerator's joules above idle before the first run, the site.
+
+    `probes` are the figures of every probe by its window, `verdicts` what they say; None where the plan has no probes.
+    """
 
     runs: tuple[RunFigures, ...]
     flags: tuple[str, ...] = ()
     setup_joules: Fraction | None = None
     site: SiteProfile | None = None
+    probes: Mapping[str, ProbeFigures] = field(default_factory=dict)
+    verdicts: Verdicts | None = None
 
 
 def required_window_ns(update_ns: int) -> int:
@@ -65,12 +74,15 @@ def required_window_ns(update_ns: int) -> int:
 
 
 def session_figures(
-    trace: PowerTrace, timelines: Sequence[Sequence[QueryRecord]], given: Beside = NOTHING
+    trace: PowerTrace,
+    timelines: Sequence[Sequence[QueryRecord]],
+    given: Beside = NOTHING,
+    probed: Probed | None = None,
 ) -> SessionFigures:
     """Return the figures of a session from its meter's record and its runs' timelines, in the order of the runs.
 
-    `given` is what stands beside the record. Raises InvalidMeasurement with the code of the first broken rule, and what
-    `run_figures`, `account_runs` and `nodes` raise.
+    `given` is what stands beside the record, `probed` what was asked between the runs. Raises InvalidMeasurement with
+    the code of the first broken rule, and what `run_figures`, `account_runs`, `nodes` and `probe_figures` raise.
     """
     calibration = gain_doubt(trace, given.gain)
     wall = nodes(trace, given, len(timelines))
@@ -80,7 +92,29 @@ def session_figures(
         if run.node is not None:
             _check_parts(run, run.node)
             flags |= {_FLAGS[flag] for flag in run.node.flags}
-    return replace(found, flags=tuple(sorted(flags)), site=given.site)
+    found = replace(found, site=given.site)
+    if probed is not None:
+        found = _with_probes(trace, timelines, found, probed, calibration)
+        flags |= set(found.verdicts.flags) if found.verdicts is not None else set()
+    return replace(found, flags=tuple(sorted(flags)))
+
+
+def _with_probes(
+    trace: PowerTrace,
+    timelines: Sequence[Sequence[QueryRecord]],
+    found: SessionFigures,
+    probed: Probed,
+    calibration: Fraction | None,
+) -> SessionFigures:
+    seen = Seen(
+        asked=probed.asked,
+        runs=timelines,
+        windows=probed.timelines,
+        costs=probe_costs(trace, found.runs, probed, calibration),
+        public=probed.public,
+        private=probed.private,
+    )
+    return replace(found, probes=probe_figures(trace, probed), verdicts=verdicts(seen))
 
 
 def _figures(
@@ -119,6 +153,8 @@ def _figures(
 def published(found: SessionFigures) -> dict[str, str]:
     """Return the figures of a cell from its completed session, as they are signed."""
     figures = cell_figures(found.runs, flags=found.flags, setup_joules=found.setup_joules)
+    if found.verdicts is not None:
+        figures |= found.verdicts.figures()
     return figures if found.site is None else figures | _site_figures(found.runs, found.site)
 
 
