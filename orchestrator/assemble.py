@@ -19,6 +19,7 @@ from protocol.attestation.claims import (
     QualityClaim,
     Resource,
     StatementLink,
+    SubmissionClaim,
 )
 from protocol.attestation.jcs import Json
 from protocol.attestation.moment import format_moment
@@ -32,7 +33,7 @@ from protocol.methodology.hardware import DeviceFacts, hardware_class
 from protocol.methodology.scenario import METHOD_VERSION, OFFICIAL_POINTS, OFFICIAL_RUNS
 from protocol.methodology.session_figures import SessionFigures, published
 from protocol.methodology.tasks import REGISTRY, Task
-from protocol.submission import Campaign, Cell
+from protocol.submission import Campaign, Cell, Submission
 from protocol.units import decimal_string, from_decimal
 
 CAMPAIGN_LIMIT = timedelta(days=7)  # a campaign that takes longer is an operator's mistake, or a vendor shopping
@@ -63,6 +64,19 @@ def failure_of(error: JoulesealError) -> Failure:
     return Failure(code=error.code, blame="measurement" if isinstance(error, InvalidMeasurement) else "rig")
 
 
+def submission_claim(submission: Submission) -> SubmissionClaim:
+    """Return a submission as plans, and vendors who sign theirs, name it."""
+    return SubmissionClaim(
+        submission_id=submission.submission_id,
+        vendor=submission.vendor,
+        model=submission.model,
+        model_version=submission.model_version,
+        proprietary=submission.proprietary,
+        framework=submission.framework,
+        document_sha256=submission.document_sha256,
+    )
+
+
 def plan_json(
     campaign: Campaign,
     datasets: Mapping[str, Dataset],
@@ -74,17 +88,9 @@ def plan_json(
     now: datetime,
 ) -> dict[str, Json]:
     """Return the campaign-plan predicate."""
-    submission, image = campaign.submission, campaign.image
+    image = campaign.image
     return {
-        "submission": {
-            "id": submission.submission_id,
-            "vendor": submission.vendor,
-            "model": submission.model,
-            "modelVersion": submission.model_version,
-            "proprietary": submission.proprietary,
-            "framework": submission.framework,
-            "documentSha256": submission.document_sha256,
-        },
+        "submission": submission_claim(campaign.submission).to_json(),
         "vendorSeq": vendor_seq,
         "prevPlan": prev_plan,
         "image": {

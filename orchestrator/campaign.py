@@ -35,12 +35,16 @@ from protocol.submission import Campaign, Cell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """A submission that can be run here: its campaign, the profile of its sandboxes, and its key in the batch."""
+    """A submission that can be run here: its campaign, the profile of its sandboxes, and its key in the batch.
+
+    `signed` is the vendor's own statement of it, where the vendor made one.
+    """
 
     campaign: Campaign
     document: bytes
     profile: LaunchProfile
     key: str
+    signed: bytes | None = None
 
     @property
     def subject(self) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import __version__
+from orchestrator.commands.beside_parser import add_beside
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
 from orchestrator.commands.open_parser import add_open
@@ -132,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
     add_log(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     add_open(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
+    add_beside(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     for command in (check, init, doctor, run, label, report, new, meter, calibrate):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
@@ -158,6 +160,9 @@ def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     run.add_argument("--site", type=Path, metavar="JSON", help="the site's PUE: publishes the total too")
     run.add_argument("--passphrase-file", type=Path, metavar="FILE", help=UNLOCKS)
+    run.add_argument(
+        "--signed", type=Path, action="append", default=[], metavar="FILE", help="a submission as its vendor signed it"
+    )
     run.add_argument("--abandon-open", action="store_true", help="close an unfinished campaign of other submissions")
     return run
 
@@ -246,6 +251,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911, PLR
             from orchestrator.commands import open_leaves  # noqa: PLC0415
 
             return open_leaves.run(arguments)
+        case "submission":
+            from orchestrator.commands import submission  # noqa: PLC0415
+
+            return submission.run(arguments)
+        case "equivalence":
+            from orchestrator.commands import equivalence  # noqa: PLC0415
+
+            return equivalence.run(arguments)
         case "witness":
             from orchestrator.commands import witness  # noqa: PLC0415
 

@@ -25,6 +25,7 @@ from orchestrator.launch import cgroups
 from orchestrator.launch.device import DeviceLease
 from orchestrator.launch.profile import build_profile
 from orchestrator.launch.sandbox import session_groups
+from orchestrator.record.beside import check_submission, log_beside
 from orchestrator.record.bundle import export
 from orchestrator.record.sequence import OpenCampaign, outcomes_of
 from orchestrator.session import Bench
@@ -42,12 +43,16 @@ _ABANDONED = Failure(code="ABANDONED", blame="rig")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One submission as it came in: parsed, with its document, and how much of it is to be measured."""
+    """One submission as it came in: parsed, with its document, and how much of it is to be measured.
+
+    `signed` is the vendor's own statement of it, where the vendor made one.
+    """
 
     submission: Submission
     document: bytes
     points: int
     runs: int
+    signed: bytes | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,13 +133,21 @@ class Corridor:
             official=all(assemble.is_official(cell.points, cell.runs) for cell in cells),
             attempts_per_cell=ATTEMPTS_PER_CELL,
         )
+        if request.signed is not None:
+            self._check_signed(request.signed, campaign)
         # Profile and devices belong to the key: a session under others would not be of the same plan.
         leased = "+".join(device.uuid for device in self.devices)
         key = (
             f"{submission.document_sha256}:{image.config_digest}:{profile.digest()}:{leased}"
             f":{request.points}:{request.runs}"
         )
-        return Admitted(campaign=campaign, document=request.document, profile=profile, key=key)
+        return Admitted(campaign=campaign, document=request.document, profile=profile, key=key, signed=request.signed)
+
+    def _check_signed(self, signed: bytes, campaign: Campaign) -> None:
+        image = campaign.image.config_digest.removeprefix("sha256:")
+        registrar = self.books.registrar
+        claim = assemble.submission_claim(campaign.submission)
+        check_submission(registrar.domain, signed, claim, image, now=datetime.now(UTC), index=registrar.log_size)
 
     def _open_batch(self, keys: tuple[str, ...], *, abandon_open: bool) -> Batch:
         """Return the batch to continue or to begin; closes the session that a killed command left open."""
@@ -196,6 +209,9 @@ class Corridor:
             profile_sha256=item.profile.digest(),
             now=datetime.now(UTC),
         )
+        if item.signed is not None:
+            logged = log_beside(self.books.registrar, item.signed, now=datetime.now(UTC))
+            predicate["submissionStatement"] = logged.link.to_json()
         return self.books.record(CAMPAIGN_PLAN, item.subject, predicate).statement_id
 
 

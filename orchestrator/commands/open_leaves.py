@@ -12,6 +12,7 @@ import json
 import re
 
 from orchestrator.disk import write_atomic
+from orchestrator.equivalence.sealed import read_campaign
 from orchestrator.record.vault import Vault
 from protocol.attestation.bundle import read_bundle
 from protocol.attestation.claims import StatementLink
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             expected="64 lower-case hexadecimal digits",
             hint="take the seed from the auditor, whole",
         )
+    chosen = _campaign(arguments)
     vault = Vault(arguments.home / "private", arguments.home / "keys" / "vault.key")
     opened: list[Opening] = []
     sessions: set[str] = set()
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         envelope = parse_sigstore_bundle(file.data).envelope
         outcome = read_predicate(parse_statement(envelope.payload))
-        if isinstance(outcome, SessionOutcome) and outcome.status == "completed":
+        if isinstance(outcome, SessionOutcome) and outcome.status == "completed" and chosen in {None, outcome.campaign}:
             session = _session(outcome.intent)
             if session in sessions:
                 raise _twice(session)
@@ -54,6 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"opened  {len(opened)} leaves into {arguments.out}; they hold answers: give them to the auditor alone")
     return 0
+
+
+def _campaign(arguments: argparse.Namespace) -> str | None:
+    """Return the id of the one campaign whose leaves are asked for, None for all of them."""
+    if arguments.campaign is None:
+        return None
+    return read_campaign(read_bundle(arguments.bundle), arguments.campaign).campaign
 
 
 def _places(outcome: SessionOutcome, seed: bytes, statement_id: str, count: int) -> dict[int, tuple[int, ...]]:

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import doctor
@@ -24,7 +25,9 @@ from orchestrator.meter.leased import leased_devices
 from orchestrator.pipeline import Corridor, Request
 from orchestrator.session import Bench
 from orchestrator.submission import read_submission
-from protocol.errors import MeterUnavailable
+from protocol.attestation.beside import read_beside_file
+from protocol.attestation.submission_statement import SubmissionStatement
+from protocol.errors import MeterUnavailable, Unverifiable, UsageError, VerificationError
 from protocol.methodology.beside import GAIN_CALIBRATION, SITE, WALL_CALIBRATION
 
 BUNDLE_NAME = "bundle.tar"
@@ -33,7 +36,7 @@ ROOT_NAME = "root.json"
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, sign, log and publish; returns 0 when every campaign was completed, raises otherwise."""
-    requests = [_request(path, arguments) for path in arguments.submissions]
+    requests = _signed([_request(path, arguments) for path in arguments.submissions], arguments.signed)
     wall = wall_inputs.wall_input(arguments)  # read here to be refused here, before anything is started
     wall_inputs.site(arguments.site)
     wall_inputs.gains([] if arguments.gain_calibration is None else [arguments.gain_calibration], _devices(arguments))
@@ -81,6 +84,33 @@ def run(arguments: argparse.Namespace) -> int:
 def _request(path: Path, arguments: argparse.Namespace) -> Request:
     submission, document = read_submission(path, datasets.DEFAULT_DATASETS)
     return Request(submission=submission, document=document, points=arguments.points, runs=arguments.runs)
+
+
+def _signed(requests: Sequence[Request], paths: Sequence[Path]) -> list[Request]:
+    """Return the requests, each with its vendor's own statement where one was given; none may be left over."""
+    found = list(requests)
+    for path in paths:
+        data = path.read_bytes() if path.is_file() else b""
+        try:
+            said = read_beside_file(data)[2]
+        except (VerificationError, Unverifiable) as error:
+            raise _unmatched(path, f"{error.code}: {error.observed}") from error
+        document = said.submission.document_sha256 if isinstance(said, SubmissionStatement) else None
+        mine = [number for number, item in enumerate(found) if item.submission.document_sha256 == document]
+        if not mine:
+            raise _unmatched(path, "signed for another document")
+        for number in mine:
+            found[number] = replace(found[number], signed=data)
+    return found
+
+
+def _unmatched(path: Path, observed: str) -> UsageError:
+    return UsageError(
+        code="SIGNED_UNMATCHED",
+        observed=f"--signed {path}: {observed}",
+        expected="what `jouleseal submission sign` wrote for one of these submissions",
+        hint="sign the submission.yaml again after every change: its digest is what is signed",
+    )
 
 
 def _fit(engine: DockerEngine, arguments: argparse.Namespace) -> doctor.Diagnosis:

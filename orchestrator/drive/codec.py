@@ -103,6 +103,12 @@ def encode_answer(answer: Answer) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
+def decode_answer(data: bytes, point: Point, spec: TaskSpec) -> Answer:
+    """Return the answer in bytes as `encode_answer` wrote them; raises ProtocolViolation as `decode_responses` does."""
+    message = _parse(pb.Answer(), data, spec, 1, "an answer")
+    return _decode_answer(message, 0, point, spec, "an answer")
+
+
 def decode_token_stream(messages: Sequence[bytes], point: Point, spec: TaskSpec) -> TokenStream:
     """Return a streamed answer; raises ProtocolViolation where its pieces do not make the whole."""
     events = [_parse(pb.InferTokensResponse(), data, spec, 1, "a piece") for data in messages]

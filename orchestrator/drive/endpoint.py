@@ -58,6 +58,16 @@ class Endpoint:
 
         Nothing is sent yet: `wait_healthy` finds out whether anybody answers.
         """
+        return cls.dial(f"unix:/proc/self/fd/{socket_fd}", spec, batch)
+
+    @classmethod
+    def dial(
+        cls, target: str, spec: TaskSpec, batch: int, *, tls: bool = False, roots: bytes | None = None
+    ) -> Endpoint:
+        """Prepare a connection to a service that somebody runs: `unix:<path>` or `<host>:<port>`.
+
+        With `tls`, under the PEM certificates in `roots`, or those of this machine.
+        """
         options = [
             ("grpc.max_receive_message_length", translate.message_bounds(spec, batch)[1]),
             ("grpc.max_send_message_length", -1),
@@ -68,7 +78,10 @@ class Endpoint:
             ("grpc.min_reconnect_backoff_ms", _BACKOFF_MS),
             ("grpc.max_reconnect_backoff_ms", _BACKOFF_MS),
         ]
-        return cls(grpc.insecure_channel(f"unix:/proc/self/fd/{socket_fd}", options=options), spec, batch)
+        if tls:
+            credentials = grpc.ssl_channel_credentials(root_certificates=roots)
+            return cls(grpc.secure_channel(target, credentials, options=options), spec, batch)
+        return cls(grpc.insecure_channel(target, options=options), spec, batch)
 
     def wait_healthy(self, timeout_s: float, while_waiting: Callable[[], None] | None = None) -> None:
         """Ask for health until it is SERVING; raises DeadlineExceeded HEALTH_TIMEOUT.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.disk import disk_errors, write_atomic
+from orchestrator.record.beside import Kept, of_campaigns
 from orchestrator.record.domain import domain_trust
 from orchestrator.record.log import read_entries
 from orchestrator.record.store import EvidenceStore
@@ -22,9 +23,9 @@ from protocol.attestation.bundle import (
     write_tar,
 )
 from protocol.attestation.keys import PublicKey
-from protocol.attestation.predicates import read_predicate
+from protocol.attestation.predicates import CampaignPlan, read_predicate
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
-from protocol.attestation.statement import parse_statement
+from protocol.attestation.statement import CAMPAIGN_PLAN, parse_statement
 from protocol.attestation.verify_txt import verify_text
 from protocol.errors import RecordUnsound, VerificationError
 from protocol.tlog.entry import open_checkpoint
@@ -45,15 +46,18 @@ class Exported:
 def export(home: Path, first_index: int, last_index: int, evidence: EvidenceStore, out_path: Path) -> Exported:
     """Write the bundle of the log entries first to last, both included, and return what was written.
 
-    The evidence is whatever the statements of the range refer to by digest. The same range gives the same bytes as
-    long as the log has not grown. RecordUnsound EVIDENCE_LOST, NOT_IN_LOG, or UNFIT_BUNDLE where a limit of the format
-    is exceeded; StorageFull leaves what was at `out_path` before.
+    The evidence is whatever the statements of the range refer to by digest; beside them stands what vendors and
+    auditors said of these campaigns. The same range gives the same bytes as long as the log has not grown.
+    RecordUnsound EVIDENCE_LOST, NOT_IN_LOG, or UNFIT_BUNDLE where a limit of the format is exceeded; StorageFull leaves
+    what was at `out_path` before.
     """
     trust = domain_trust(home)
     try:
-        log = _log(home, trust, first_index, last_index)
         statements = _statements(home, first_index, last_index, evidence)
-        files = {**_trust(trust), **log, **statements, VERIFY_PATH: verify_text(_speaker(statements))}
+        beside = _beside(home, first_index, statements)
+        log = _log(home, trust, (first_index, last_index), [item.link.log_index for item in beside])
+        spoken = {f"statements/{item.name}": item.data for item in beside}
+        files = {**_trust(trust), **log, **statements, **spoken, VERIFY_PATH: verify_text(_speaker(statements))}
         write_atomic(out_path, write_tar(files))
     except VerificationError as error:
         raise _unfit("UNFIT_BUNDLE", str(error), "a bundle that our own verifier reads") from error
@@ -80,7 +84,22 @@ def _speaker(files: Mapping[str, bytes]) -> PublicKey:
     return keys.pop()
 
 
-def _log(home: Path, trust: Trust, first: int, last: int) -> dict[str, bytes]:
+def _beside(home: Path, first: int, files: Mapping[str, bytes]) -> tuple[Kept, ...]:
+    """Return what vendors and auditors said of the campaigns in these files."""
+    campaigns, named = [], []
+    for path, data in files.items():
+        if path.endswith(f"-{CAMPAIGN_PLAN}.sigstore.json"):
+            envelope = parse_sigstore_bundle(data).envelope
+            plan = read_predicate(parse_statement(envelope.payload))
+            campaigns.append(envelope.statement_id)
+            if isinstance(plan, CampaignPlan) and plan.submission_statement is not None:
+                named.append(plan.submission_statement)
+    return of_campaigns(home, campaigns, named, first)
+
+
+def _log(home: Path, trust: Trust, span: tuple[int, int], beside: Sequence[int]) -> dict[str, bytes]:
+    """Return the files that open a span of the log, what stands after it as far as is spoken beside, and the rest."""
+    first, last = span
     with disk_errors("log/checkpoint"):
         note = (home / CHECKPOINT_PATH).read_bytes()
     size = open_checkpoint(note, trust.policy).checkpoint.size
@@ -89,7 +108,10 @@ def _log(home: Path, trust: Trust, first: int, last: int) -> dict[str, bytes]:
     entries = read_entries(home / "log")[:size]
     tree = Tree(leaf_hash(entry) for entry in entries)
     files = {CHECKPOINT_PATH: note}
-    for ref in tiles_of(size, first, last):
+    wanted = set(tiles_of(size, first, max([last, *beside])))
+    for index in beside:
+        wanted.update(tiles_of(size, index, index))
+    for ref in sorted(wanted):
         start = ref.number * TILE_WIDTH
         bundle = encode_entries(entries[start : start + ref.width]) if ref.level == ENTRIES else tile_bytes(tree, ref)
         files[LOG_PREFIX + ref.to_path()] = bundle

@@ -265,6 +265,14 @@ class Registrar:
             checkpoint_note=recorded.checkpoint_note,
         )
 
+    def append(self, envelope: Envelope, key: PublicKey) -> SigstoreBundle:
+        """Log what somebody else signed with this key, beside the runner's chain; who may is for the caller to say.
+
+        RecordUnsound as those of the log and the witness; StorageFull.
+        """
+        envelope.verify(key)
+        return self._logged(envelope, key)
+
     def _logged(self, envelope: Envelope, key: PublicKey) -> SigstoreBundle:
         """Append the leaf of an envelope that the key signed, have it witnessed, and return both as one file."""
         signature = envelope.only_signature().signature
