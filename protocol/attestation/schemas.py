@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from protocol.attestation.claims import BLAMES, MAX_DEVICES, MAX_LAYERS, MAX_RESOURCES, MAX_RUNS, MAX_SOURCES
+from protocol.attestation.equivalence import ENDPOINT_KINDS, EQUIVALENCE_DRAW_RULE, MAX_LEAVES_PER_RUN, VERDICTS
 from protocol.attestation.fields import MAX_TEXT
 from protocol.attestation.jcs import Json
 from protocol.attestation.key_event import EVENT_KINDS, KEY_EVENT, KEYRING_SUBJECT
@@ -25,14 +26,21 @@ from protocol.attestation.predicates import CAMPAIGN_STATUSES, MAX_CELLS, MAX_FL
 from protocol.attestation.statement import (
     CAMPAIGN_PLAN,
     CAMPAIGN_RESULT,
+    EQUIVALENCE_CHALLENGE,
+    EQUIVALENCE_FINDING,
+    PRODUCTION_EQUIVALENCE,
     SESSION_INTENT,
     SESSION_OUTCOME,
     STATEMENT_TYPE,
     SUBJECT_NAME,
+    SUBMISSION,
     predicate_type,
 )
+from protocol.attestation.submission_statement import MAX_DIFFERENCES, MAX_PRECISIONS
+from protocol.methodology.equivalence import COMPARISON_RULE
 from protocol.units import MAX_SAFE_INTEGER
 
+_MAX_PLACE = (1 << 32) - 1  # of an answer in its run, as the readers bound it
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema: TypeAlias = dict[str, Json]
@@ -193,6 +201,28 @@ _DEFINITIONS: Mapping[str, Schema] = {
         runs=_integer(1, MAX_RUNS),
         dataset=_ref("dataset"),
     ),
+    "production": _object(
+        precisions={**_array(_ref("text"), MAX_PRECISIONS, distinct=True), "minItems": 1},
+        engine=_ref("text"),
+        engineVersion=_ref("text"),
+        differences=_array(_ref("text"), MAX_DIFFERENCES),
+    ),
+    "endpoint": {
+        **_object(
+            kind=_enum(ENDPOINT_KINDS),
+            model=_ref("text"),
+            modelVersion=_ref("text"),
+            engine=_ref("text"),
+            engineVersion=_ref("text"),
+            recordedSha256=_nullable(_ref("digest")),
+        ),
+        **_where("kind", "recorded", {"recordedSha256": _ref("digest")}, {"recordedSha256": _NULL}),
+    },
+    "places": _array(_integer(0, _MAX_PLACE), MAX_LEAVES_PER_RUN, distinct=True),
+    "comparedRun": _object(run=_integer(1, MAX_RUNS), places=_ref("places"), differing=_ref("places")),
+    "comparedCell": _object(
+        id=_ref("text"), outcome=_ref("digest"), runs=_array(_ref("comparedRun"), MAX_RUNS, distinct=True)
+    ),
     "responses": _object(root=_ref("digest"), leaves=_ref("count")),
     "quality": _object(metric=_ref("text"), value=_ref("decimal"), errors=_ref("count")),
     "run": {
@@ -242,6 +272,7 @@ _PLAN = _object(
     runnerVersion=_ref("text"),
     startedOn=_ref("moment"),
     deadline=_ref("moment"),
+    optional={"submissionStatement": _ref("link")},
 )
 
 _INTENT = _object(
@@ -294,6 +325,43 @@ _RESULT: Schema = {
     **_where("status", "completed", {"failure": _NULL}, {"failure": _ref("failure")}),
 }
 
+_SUBMISSION = _object(
+    submission=_ref("submission"),
+    production=_nullable(_ref("production")),
+    signedOn=_ref("moment"),
+    validUntil=_ref("moment"),
+)
+
+_EQUIVALENCE = _object(
+    campaign=_ref("digest"),
+    vendor=_ref("text"),
+    model=_ref("text"),
+    modelVersion=_ref("text"),
+    production=_ref("production"),
+    declaredOn=_ref("moment"),
+)
+
+_CHALLENGE = _object(
+    campaign=_ref("digest"),
+    declaration=_ref("digest"),
+    commitment=_ref("digest"),
+    drawRule=_const(EQUIVALENCE_DRAW_RULE),
+    leavesPerRun=_integer(1, MAX_LEAVES_PER_RUN),
+    challengedOn=_ref("moment"),
+)
+
+_FINDING = _object(
+    campaign=_ref("digest"),
+    challenge=_ref("link"),
+    secret=_ref("digest"),
+    nonce=_ref("digest"),
+    comparisonRule=_const(COMPARISON_RULE),
+    endpoint=_ref("endpoint"),
+    cells=_array(_ref("comparedCell"), MAX_CELLS, distinct=True),
+    verdict=_enum(VERDICTS),
+    foundOn=_ref("moment"),
+)
+
 _KEY_EVENT: Schema = {
     **_object(
         event=_enum(EVENT_KINDS),
@@ -324,4 +392,11 @@ _IMAGE_KINDS: Mapping[str, tuple[Schema, str]] = {
     SESSION_INTENT: (_INTENT, "times that exist"),
     SESSION_OUTCOME: (_OUTCOME, "times that exist, each resource's name once in its list"),
     CAMPAIGN_RESULT: (_RESULT, "each cell's id and each byproduct's name once"),
+    SUBMISSION: (_SUBMISSION, "times that exist, validUntil after signedOn"),
+    PRODUCTION_EQUIVALENCE: (_EQUIVALENCE, "times that exist"),
+    EQUIVALENCE_CHALLENGE: (_CHALLENGE, "times that exist"),
+    EQUIVALENCE_FINDING: (
+        _FINDING,
+        "times that exist, each cell's id once, runs and places in order, differing places among the drawn",
+    ),
 }

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from protocol.attestation.claims import BLAMES, MAX_DEVICES, MAX_LAYERS, MAX_RESOURCES, MAX_RUNS, MAX_SOURCES
+from protocol.attestation.equivalence import ENDPOINT_KINDS, MAX_LEAVES_PER_RUN, VERDICTS
 from protocol.attestation.key_event import EVENT_KINDS
 from protocol.attestation.keyring import ROLES
 from protocol.attestation.predicates import (
@@ -21,6 +22,7 @@ from protocol.attestation.predicates import (
     MAX_OUTCOMES,
     SESSION_STATUSES,
 )
+from protocol.attestation.submission_statement import MAX_DIFFERENCES, MAX_PRECISIONS
 from protocol.units import MAX_SAFE_INTEGER
 from tests.golden import vectors
 
@@ -28,6 +30,7 @@ DIGEST = "ab" * 32
 VALUES: tuple[Any, ...] = (
     *(None, True, False, [], {}, [None], ["x"], ["x", "x"], [{}], {"x": 1}, {"x": "y"}, {"x": -1}, {"": ""}),
     *(-1, 0, 1, 2, MAX_RUNS, MAX_RUNS + 1, MAX_SAFE_INTEGER, -MAX_SAFE_INTEGER),
+    *(2**32 - 1, 2**32, MAX_LEAVES_PER_RUN, MAX_LEAVES_PER_RUN + 1, [0], [0, 0], [1, 0], [-1], [2**32], ["0"], [True]),
     *("", "x", " ", "x" * 512, "x" * 513, "\U0001f512" * 512, "a\nb", "a\n", "\x7f", "\x1f", "\x80", "\u2028"),
     *(DIGEST, DIGEST.upper(), DIGEST + "\n", DIGEST[:-1], DIGEST + "a", "g" * 64, "\uff10" * 64),
     *(f"sha256:{DIGEST}", f"sha256:{DIGEST}\n", f"sha512:{DIGEST}", f"sha256:{DIGEST.upper()}"),
@@ -40,11 +43,19 @@ VALUES: tuple[Any, ...] = (
     *CAMPAIGN_STATUSES,
     *EVENT_KINDS,
     *BLAMES,
+    *ENDPOINT_KINDS,
+    *VERDICTS,
     *ROLES,
 )
-LIMITS = sorted({MAX_DEVICES, MAX_LAYERS, MAX_RESOURCES, MAX_RUNS, MAX_SOURCES, MAX_CELLS, MAX_FLAGS, MAX_OUTCOMES})
+LIMITS = sorted(
+    {
+        *(MAX_DEVICES, MAX_LAYERS, MAX_RESOURCES, MAX_RUNS, MAX_SOURCES, MAX_CELLS, MAX_FLAGS, MAX_OUTCOMES),
+        *(MAX_PRECISIONS, MAX_DIFFERENCES, MAX_LEAVES_PER_RUN),
+    }
+)
 OPEN = ("sources", "recomputed", "committed", "figures", "environment")  # objects whose names are data
 NAMED = ("id", "name", "uuid")  # of items that may have to differ in it
+MAX_HEAVY = 2_000_000  # characters of a filled list: above it a mutant takes longer than it tells
 
 
 def mutants(name: str) -> Iterator[tuple[str, dict]]:
@@ -66,14 +77,14 @@ def put(statement: dict, path: tuple, value: Any) -> dict:
 
 @cache
 def places(name: str) -> tuple[tuple, ...]:
-    """Return the paths of all values inside a golden statement."""
+    """Return the paths of all values inside a golden statement; of a list, those of its first item."""
     return tuple(_places(vectors.statements()[name]))
 
 
 def _places(value: Any, path: tuple = ()) -> Iterator[tuple]:
     if path:
         yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
     for key, item in items:
         yield from _places(item, (*path, key))
 
@@ -101,12 +112,21 @@ def _reshaped(honest: dict, path: tuple) -> Iterator[tuple[str, dict]]:
         yield f"{path} twice", put(honest, path, inside * 2)
         for count in LIMITS:
             for many in (count, count + 1):
-                yield f"{path} has {many} items", put(honest, path, [_numbered(inside[0], n) for n in range(many)])
+                if many * len(json.dumps(inside[0])) < MAX_HEAVY:
+                    yield f"{path} has {many} items", put(honest, path, [_numbered(inside[0], n) for n in range(many)])
+                if isinstance(inside[0], str):
+                    yield f"{path} has {many} of one", put(honest, path, [inside[0]] * many)
 
 
 def _numbered(item: Any, number: int) -> Any:
-    """Return the item under a name of its own, where it has one."""
+    """Return the item under a name or number of its own, where it has one."""
+    if isinstance(item, int) and not isinstance(item, bool):
+        return number
+    if isinstance(item, str):
+        return f"{item}-{number}"
     if not isinstance(item, dict):
         return item
+    if isinstance(item.get("run"), int):
+        return {**item, "run": number + 1}
     told = [name for name in NAMED if name in item and not isinstance(item.get("logIndex"), int)]
     return {**item, **{name: f"{name}-{number}" for name in told}}

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, pae
+from protocol.attestation.equivalence import commitment_of
 from protocol.attestation.jcs import dumps
 from protocol.attestation.keys import Algorithm, PublicKey, public_key
 from protocol.attestation.statement import STATEMENT_TYPE, predicate_type
@@ -32,9 +33,20 @@ MODULE = "python -m tests.golden.vectors"
 IMAGE, LAYER, DOCUMENT, PROFILE = (
     sha256_hex(word.encode()) for word in ("an image's configuration", "a layer", "a submission", "a launch profile")
 )
-DATASET, NONCE, TRACE, CHAIN, TIMELINE, RESPONSES, TEXT, RING, NEWER = (
+DATASET, NONCE, TRACE, CHAIN, TIMELINE, RESPONSES, TEXT, RING, NEWER, RECORDED = (
     sha256_hex(word.encode())
-    for word in ("points", "nonce", "record", "chain", "timeline", "responses", "VERIFY.txt", "keyring 1", "keyring 2")
+    for word in (
+        "points",
+        "nonce",
+        "record",
+        "chain",
+        "timeline",
+        "responses",
+        "VERIFY.txt",
+        "keyring 1",
+        "keyring 2",
+        "set",
+    )
 )
 CELL = "image-classification/latency/fp32"
 OTHER_CELL = "image-classification/throughput/fp32"
@@ -80,7 +92,28 @@ def statements() -> dict[str, dict]:
         "session-outcome-aborted": _of_image("session-outcome", aborted),
         "campaign-result": _of_image("campaign-result", {**closing, "outcomes": links, "cells": [figures], **GOOD}),
         "campaign-result-failed": _of_image("campaign-result", {**closing, "outcomes": links[:1], "cells": [], **BAD}),
+        **_beside(plan),
         **{f"key-event-{kind}": _of_keyring(said) for kind, said in EVENTS.items()},
+    }
+
+
+def _beside(plan: dict) -> dict[str, dict]:
+    """Return what vendor and auditor say of the story, and the plan of one that began with the vendor."""
+    submission = _of_image("submission", SUBMITTED)
+    word = _of_image("production-equivalence", {"campaign": _id(plan), **WORD})
+    challenge = _of_image("equivalence-challenge", {"campaign": _id(plan), "declaration": _id(word), **CHALLENGE})
+    finding = {"campaign": _id(plan), "challenge": _link(47, challenge), **FINDING}
+    recorded = {"endpoint": {**SERVICE, "kind": "recorded", "recordedSha256": RECORDED}, "verdict": "differ"}
+    return {
+        "submission": submission,
+        "submission-only": _of_image("submission", {**SUBMITTED, "production": None}),
+        "campaign-plan-submitted": _of_image(
+            "campaign-plan", {**_runner(1, None), **PLAN, "submissionStatement": _link(39, submission)}
+        ),
+        "production-equivalence": word,
+        "equivalence-challenge": challenge,
+        "equivalence-finding": _of_image("equivalence-finding", finding),
+        "equivalence-finding-recorded": _of_image("equivalence-finding", {**finding, **recorded}),
     }
 
 
@@ -217,6 +250,50 @@ GOOD = {
     "byproducts": [{"name": "VERIFY.txt", "digest": {"sha256": TEXT}}],
 }
 BAD = {**GOOD, "status": "failed", "failure": {"code": "OUT_OF_MEMORY", "blame": "vendor"}, "flags": []}
+
+PRODUCTION = {
+    "precisions": ["fp32", "int8"],
+    "engine": "onnxruntime",
+    "engineVersion": "1.2",
+    "differences": ["answers are cached"],
+}
+SUBMITTED = {
+    "submission": PLAN["submission"],
+    "production": PRODUCTION,
+    "signedOn": "2026-02-28T12:00:00Z",
+    "validUntil": "2026-05-28T12:00:00Z",
+}
+WORD = {
+    "vendor": PLAN["submission"]["vendor"],
+    "model": PLAN["submission"]["model"],
+    "modelVersion": "1",
+    "production": PRODUCTION,
+    "declaredOn": "2026-03-02T12:00:00Z",
+}
+CHALLENGE = {
+    "commitment": commitment_of(hashlib.sha256(b"an auditor's secret").digest()),
+    "drawRule": "sha256-draw-equivalence/1",
+    "leavesPerRun": 6,
+    "challengedOn": "2026-03-02T13:00:00Z",
+}
+SERVICE = {
+    "kind": "wire",
+    "model": "digits",
+    "modelVersion": "1",
+    "engine": "onnxruntime",
+    "engineVersion": "1.2",
+    "recordedSha256": None,
+}
+COMPARED = {"run": 1, "places": [3, 14, 159, 265, 358, 979], "differing": [14]}
+FINDING = {
+    "secret": hashlib.sha256(b"an auditor's secret").hexdigest(),
+    "nonce": NONCE,
+    "comparisonRule": "jouleseal-equivalence/1",
+    "endpoint": SERVICE,
+    "cells": [{"id": CELL, "outcome": sha256_hex(b"an outcome"), "runs": [COMPARED, {**COMPARED, "run": 2}]}],
+    "verdict": "agree",
+    "foundOn": "2026-03-02T14:00:00Z",
+}
 
 EVENT = {
     "keyId": sha256_hex(b"an older runner key"),
