@@ -3,8 +3,9 @@
 Rules:
 1. The same sources give the same bytes: points are drawn by protocol.methodology.dataset, pictures are PNG files with
    stored (uncompressed) blocks, which every zlib writes alike.
-2. A set, in the order in which it was drawn, goes to orchestrator/data; so do warm-up points outside it. What a vendor
-   may learn from lies in its own folder: no text and no picture of it occurs in the set.
+2. A set, in the order in which it was drawn, goes to orchestrator/data; so do warm-up points outside it and the pool
+   of which private shards are drawn. What a vendor may learn from lies in its own folder: no text and no picture of it
+   occurs in the set or in the pool.
 3. Sources: scikit-learn's bundled digits, and the three fixtures of the npm package `sentiment` 5.0.2, whose archive is
    pinned by its SHA-256.
 4. --check makes everything again and compares it with what is committed; exit 1 where it differs.
@@ -28,13 +29,22 @@ from typing import Any
 
 from sklearn.datasets import load_digits
 
-from protocol.methodology.dataset import THIRDS, dataset_digest, draw, point_digest
+from protocol.methodology.dataset import (
+    THIRDS,
+    dataset_digest,
+    draw,
+    point_digest,
+    shares_in_thirds,
+    source_counts,
+)
+from protocol.methodology.tasks import Task
 from protocol.samples import ImageInput, Point, TextInput
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent / "orchestrator" / "data"
 POINTS = 1_000
 WARM_UP = 64
+DIGITS_POOL, REVIEWS_POOL = 200, 300  # two and three private shards; the rest is what the vendors learn from
 PIXEL_MAX = 16  # scikit-learn's digits hold whole numbers from 0 to 16
 SENTIMENT = ("sentiment@5.0.2", "89302eb03d2005d03b214fe65814bb48adb7d3c42c8ca80bdee6a3ecb7e4480f")
 SOURCES = ("amazon", "imdb", "yelp")
@@ -68,17 +78,39 @@ def line_of(point: Point) -> str:
     return json.dumps({**row, "reference": point.reference}, ensure_ascii=False) + "\n"
 
 
-def files_of(name: str, folder: str, points: list[Point], rest: list[Point], facts: Mapping[str, str]) -> Files:
-    """Return the files of one dataset by path: the set, the warm-up points and the vendor's training data."""
-    ids = draw(f"{name}/warm-up", (point.point_id for point in rest), WARM_UP)
+def files_of(  # noqa: PLR0917 - the parts of one set, in the order in which they are drawn
+    name: str,
+    folder: str,
+    points: list[Point],
+    rest: list[Point],
+    content: Callable[[Point], Any],
+    pool_size: int,
+    facts: Mapping[str, Any],
+) -> Files:
+    """Return the files of one dataset by path: set, warm-up points, pool, and the vendor's training data.
+
+    `content` is what two points must not share, `rest` the points that do not share it with the set.
+    """
     by_id = {point.point_id: point for point in rest}
-    digest = dataset_digest(points)
-    about = {"name": name, "digest": digest, "points": len(points), **facts}
+    warm_up = [by_id[point_id] for point_id in draw(f"{name}/warm-up", by_id, WARM_UP)]
+    fresh = {content(point): point.point_id for point in reversed(outside(by_id, warm_up, content))}
+    pool = [by_id[point_id] for point_id in draw(f"{name}/pool", fresh.values(), pool_size)]
+    about = {
+        "name": name,
+        "digest": dataset_digest(points),
+        "points": len(points),
+        "sources": source_counts(points),
+        "thirds": shares_in_thirds(source_counts(points)),
+        "warmUp": {"points": len(warm_up), "digest": dataset_digest(warm_up)},
+        "pool": {"points": len(pool), "digest": dataset_digest(pool)},
+        **facts,
+    }
     return {
         DATA / folder / "dataset.json": json.dumps(about, indent=2, ensure_ascii=False) + "\n",
         DATA / folder / "points.jsonl": "".join(map(line_of, points)),
-        DATA / folder / "warm-up.jsonl": "".join(line_of(by_id[point_id]) for point_id in ids),
-        HERE / folder / "train.jsonl": "".join(map(line_of, rest)),
+        DATA / folder / "warm-up.jsonl": "".join(map(line_of, warm_up)),
+        DATA / folder / "pool.jsonl": "".join(map(line_of, pool)),
+        HERE / folder / "train.jsonl": "".join(map(line_of, outside(by_id, pool, content))),
     }
 
 
@@ -93,15 +125,16 @@ def digits() -> Files:
             index=0, point_id=point_id, source="optdigits", input=ImageInput(content=content), reference=str(label)
         )
     points = [every[point_id] for point_id in draw("embedded-digits", every, POINTS)]
-    rest = outside(every, points, lambda point: point.input.content if isinstance(point.input, ImageInput) else b"")
+    rest = outside(every, points, picture_of)
     facts = {
+        "task": Task.IMAGE_CLASSIFICATION.value,
         "licence": "CC-BY-4.0",
         "attribution": "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning "
         "Repository, 1998, doi:10.24432/C50P49",
         "note": "1,000 of the 1,797 pictures of 8 by 8 pixels that come with scikit-learn, from one source: not a "
         "standard set, never certifiable",
     }
-    return files_of("embedded-digits", "digits", points, rest, facts)
+    return files_of("embedded-digits", "digits", points, rest, picture_of, DIGITS_POOL, facts)
 
 
 def reviews() -> Files:
@@ -123,13 +156,20 @@ def reviews() -> Files:
         drawn += draw("embedded-reviews", once(own, set(map(text_of, map(every.__getitem__, drawn)))), share)
     points = [every[point_id] for point_id in draw("embedded-reviews/order", drawn, POINTS)]
     facts = {
+        "task": Task.TEXT_CLASSIFICATION.value,
         "licence": "CC-BY-4.0",
         "attribution": "D. Kotzias, M. Denil, N. de Freitas and P. Smyth, From Group to Individual Labels using Deep "
         "Features, KDD 2015; Sentiment Labelled Sentences, UCI Machine Learning Repository, doi:10.24432/C57604; as "
         "packaged (MIT) in the npm package sentiment 5.0.2",
         "note": "1,000 of 3,000 sentences of reviews from amazon.com, imdb.com and yelp.com, no sentence twice",
     }
-    return files_of("embedded-reviews", "reviews", points, outside(every, points, text_of), facts)
+    rest = outside(every, points, text_of)
+    return files_of("embedded-reviews", "reviews", points, rest, text_of, REVIEWS_POOL, facts)
+
+
+def picture_of(point: Point) -> bytes:
+    """Return a picture's bytes, by which it is compared with others."""
+    return point.input.content if isinstance(point.input, ImageInput) else b""
 
 
 def text_of(point: Point) -> str:

@@ -7,14 +7,19 @@ Rules:
    points have the same content.
 3. Digest rule `jouleseal-dataset/1`: SHA-256 over the name of the rule, the number of points and the sorted SHA-256s of
    (source, id, size of the content, SHA-256 of the content) of every point. It does not depend on the points' order.
+4. A private shard is logged as SHA-256(salt of 32 bytes || its digest of 32 bytes): whoever knows the pool of public
+   points it comes from, and not the salt, cannot try which of them it holds.
+5. A user's own dataset has a name that begins with OWN_PREFIX. It is measured and never rated.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from protocol.methodology.tasks import Task
 from protocol.samples import (
     AudioInput,
     ChatInput,
@@ -29,6 +34,8 @@ from protocol.samples import (
 DIGEST_RULE = b"jouleseal-dataset/1"
 DRAW_RULE = "sha256-draw/1"
 THIRDS = (334, 333, 333)  # AI Energy Score: 1,000 points of a task from three sources in equal parts
+SALT_BYTES = 32
+OWN_PREFIX = "own-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,10 @@ class Dataset:
     `warm_up` are points outside the set, asked before the first window and never scored. `sources` counts the points by
     the collection they come from; `thirds` is true where three collections share the set as THIRDS, without which no
     result can be certified. `licence` and `note` say whose data it is and what it is not.
+
+    `pool` are further points outside set and warm-up, from which a private shard may be drawn; empty where there are
+    none. `task` is None where a file of an earlier version does not say it. `attribution` names authors by source,
+    `origin` says in free words of its own where the points came from (kind, packages, revision, digests of files).
     """
 
     name: str
@@ -48,6 +59,20 @@ class Dataset:
     thirds: bool
     licence: str
     note: str
+    task: Task | None = None
+    pool: tuple[Point, ...] = ()
+    attribution: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    origin: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a user's own, which is measured and never rated."""
+        return is_own(self.name)
+
+
+def is_own(name: str) -> bool:
+    """Say whether a dataset of that name is a user's own."""
+    return name.startswith(OWN_PREFIX)
 
 
 def draw(seed: str, ids: Iterable[str], count: int) -> list[str]:
@@ -107,6 +132,13 @@ def digest_of_identities(identities: Iterable[bytes]) -> str:
     """Return the hex digest of a set of points from their identities, by the rule above."""
     leaves = sorted(identities)
     return hashlib.sha256(_framed([DIGEST_RULE, len(leaves).to_bytes(8, "big"), *leaves])).hexdigest()
+
+
+def salted_digest(salt: bytes, digest: str) -> str:
+    """Return the hex digest that is logged for a private shard with this dataset digest, by the rule above."""
+    if len(salt) != SALT_BYTES:
+        raise ValueError(f"a salt of {len(salt)} bytes")
+    return hashlib.sha256(salt + bytes.fromhex(digest)).hexdigest()
 
 
 def source_counts(points: Iterable[Point]) -> dict[str, int]:

@@ -137,9 +137,9 @@ def _row(  # noqa: PLR0917 - a table reads best as rows
 # Floors are our own choice, and exist only where both ends are known: what guessing gives, and what our own reference
 # vendors measure on the embedded sets. Each lies between the two, nearer to guessing than a model in use would come.
 #                        guessing   our reference vendors
-#   text-classification  0.5        0.810 (reviews), 0.82 to 0.86 on its three sources apart
+#   text-classification  0.5        0.798 (reviews), 0.82 to 0.86 on its three sources apart
 #   semantic-similarity  0.0        0.446 SimLex-999, 0.729 WordSim-353, 0.656 Lee
-#   image-classification 0.1        0.967 (digits); 0.001 and 0.698 (photos, 1,000 classes)
+#   image-classification 0.1        0.956 (digits); 0.001 and 0.698 (photos, 1,000 classes)
 #   object-detection     0.0        0.73 (photos), 0.83 (composed scenes)
 #   speech-to-text       1.0        0.042 to 0.125 Moonshine, 0.048 to 0.68 PocketSphinx
 #   image-generation     0.1        0.92 to 0.98

@@ -81,8 +81,9 @@ def test_an_embedded_dataset_is_whole_and_has_its_published_digest(name):
 
 
 @pytest.mark.parametrize("name", sorted(FOLDERS))
-def test_warm_up_points_and_training_data_are_outside_the_set(name):
+def test_warm_up_points_pool_and_training_data_are_outside_the_set(name):
     dataset = load(name)
+    pool = [json.loads(line) for line in (DATA / FOLDERS[name] / "pool.jsonl").read_text(encoding="utf-8").splitlines()]
     content = {p.input for p in dataset.points}
     assert len(dataset.warm_up) >= 32
     assert not content & {p.input for p in dataset.warm_up}
@@ -90,10 +91,12 @@ def test_warm_up_points_and_training_data_are_outside_the_set(name):
         (REPOSITORY / "reference_containers" / FOLDERS[name] / "train.jsonl").read_text(encoding="utf-8").split("\n")
     )
     ids = {json.loads(line)["id"] for line in lines if line}
-    assert len(ids) > 700
+    assert len(ids) > 500
     assert not ids & {p.point_id for p in dataset.points}
+    assert not ids & {row["id"] for row in pool}
     learnt = {json.loads(line).get("text") or json.loads(line)["png"] for line in lines if line}
     assert len(learnt & {getattr(p.input, "text", None) for p in dataset.points}) == 0
+    assert not learnt & {row.get("text") or row["png"] for row in pool}
 
 
 def test_the_reviews_are_shared_by_three_sources_in_thirds():
