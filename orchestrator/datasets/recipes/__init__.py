@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from orchestrator.datasets.recipe import Recipe
-from orchestrator.datasets.recipes import abstracts, aies_prompts, digit_prompts, foldoc, gsm8k, similarity, speech
+from orchestrator.datasets.recipes import (
+    abstracts,
+    aies_prompts,
+    digit_prompts,
+    foldoc,
+    gsm8k,
+    photos,
+    scenes,
+    similarity,
+    speech,
+)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         module.RECIPE.name: module.RECIPE
-        for module in (aies_prompts, gsm8k, abstracts, foldoc, similarity, speech, digit_prompts)
+        for module in (aies_prompts, gsm8k, abstracts, foldoc, similarity, photos, scenes, speech, digit_prompts)
     }
 )
