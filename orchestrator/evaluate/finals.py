@@ -19,12 +19,13 @@ from fractions import Fraction
 
 from sklearn.metrics import accuracy_score
 
-from orchestrator.evaluate.pairs import Metrics, Pair
+from orchestrator.evaluate.pairs import Metrics, Pair, numbered
 from orchestrator.evaluate.spans import normalised
 from protocol.samples import TextAnswer
 
 _MARK = "####"
 _NUMBER = re.compile(r"(?<![\w.,])[-+]?\$?\d+(?:,\d{3})*(?:\.\d+)?(?![\d])", re.ASCII)
+_NONE = "#"  # no final answer: equal to no reference, which holds no punctuation when normalised
 _DIGITS_MAX = 64  # longer runs of digits are no answer, and exact arithmetic on them is a burden
 
 
@@ -53,7 +54,7 @@ def exact_match(pairs: Sequence[Pair]) -> Fraction:
     """Return the share of texts whose final answer is the right one."""
     truth = [final_answer(pair.reference, number=is_number(pair.reference)) for pair in pairs]
     found = [_found(pair) for pair in pairs]
-    return Fraction(int(accuracy_score(truth, found, normalize=False)), len(pairs))
+    return Fraction(int(accuracy_score(*numbered(truth, found), normalize=False)), len(pairs))
 
 
 METRICS: Metrics = {"exact-match": exact_match}
@@ -61,5 +62,5 @@ METRICS: Metrics = {"exact-match": exact_match}
 
 def _found(pair: Pair) -> str:
     if not isinstance(pair.answer, TextAnswer):
-        return "\x00"  # a failed answer: equal to no reference, not even to one that is empty when normalised
-    return final_answer(pair.answer.text, number=is_number(pair.reference)) or "\x00"
+        return _NONE
+    return final_answer(pair.answer.text, number=is_number(pair.reference)) or _NONE

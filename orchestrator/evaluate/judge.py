@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import accuracy_score
 
-from orchestrator.evaluate.pairs import Metrics, Pair
+from orchestrator.evaluate.pairs import Metrics, Pair, numbered
 from orchestrator.evaluate.pictures import grey
 from protocol.errors import RigError
 from protocol.samples import ImageAnswer
@@ -75,7 +75,7 @@ def seen(picture: Image.Image) -> str:
 def judge_accuracy(pairs: Sequence[Pair]) -> Fraction:
     """Return the share of pictures that show the digit of their reference."""
     found = [_judged(pair) for pair in pairs]
-    right = accuracy_score([pair.reference for pair in pairs], found, normalize=False)
+    right = accuracy_score(*numbered([pair.reference for pair in pairs], found), normalize=False)
     return Fraction(int(right), len(pairs))
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from sklearn.metrics import accuracy_score, f1_score
 
-from orchestrator.evaluate.pairs import Metrics, Pair
+from orchestrator.evaluate.pairs import Metrics, Pair, numbered
 from protocol.samples import LabelsAnswer
 
 _NO_LABEL = ""  # a failed answer: equal to no reference
@@ -24,15 +24,18 @@ def best_label(pair: Pair) -> str:
 
 def accuracy(pairs: Sequence[Pair]) -> Fraction:
     """Return the share of right labels, exactly."""
-    right = accuracy_score([pair.reference for pair in pairs], [best_label(pair) for pair in pairs], normalize=False)
-    return Fraction(int(right), len(pairs))
+    truth, found = _numbered(pairs)
+    return Fraction(int(accuracy_score(truth, found, normalize=False)), len(pairs))
 
 
 def macro_f1(pairs: Sequence[Pair]) -> Fraction:
     """Return the mean of the labels' F1, over the labels that occur among the references."""
-    truth = [pair.reference for pair in pairs]
-    found = [best_label(pair) for pair in pairs]
+    truth, found = _numbered(pairs)
     return Fraction(float(f1_score(truth, found, labels=sorted(set(truth)), average="macro", zero_division=0)))
 
 
 METRICS: Metrics = {"accuracy": accuracy, "macro-f1": macro_f1}
+
+
+def _numbered(pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
+    return numbered([pair.reference for pair in pairs], [best_label(pair) for pair in pairs])

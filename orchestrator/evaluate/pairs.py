@@ -40,6 +40,12 @@ def mean(values: Iterable[float]) -> Fraction:
     return Fraction(math.fsum(listed)) / len(listed)
 
 
+def numbered(truth: Sequence[str], found: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return two lists of words as numbers, equal where the words are: arrays of text drop a trailing NUL."""
+    numbers = {word: number for number, word in enumerate(sorted({*truth, *found}))}
+    return [numbers[word] for word in truth], [numbers[word] for word in found]
+
+
 def texts_of(pair: Pair) -> list[str]:
     """Return the accepted texts of a reference: a JSON array of strings, or one plain text."""
     try:
