@@ -4,14 +4,15 @@ The windows and their messages are those of `stages`. Everything is recomputed b
 timelines, energy from the meter's record; quality is what the runner signed, bound by the response roots.
 
 Rules
-1. Pairs. A private message stands beside a public one, and an asked-again message has another one in its round. A pair
-   *exceeds* where the first side took at least EFFECT times as long as the second. Two adjacent messages of the runs
-   are a pair of the same kind in which neither side is anything special. If nothing is special about the probe's pairs
-   either, how many of all exceeding pairs fall among them has the hypergeometric distribution, whatever the noise and
-   however unlike the points are: Fisher's exact test (Statistical Methods for Research Workers, 21.02). A verdict is
-   flagged where at least half of the probe's pairs exceed (the effect) and the probability of that many or more by
-   chance is at most SIGNIFICANCE. So an honest vendor is flagged by latency in at most one of 10,000 tests, and fewer,
-   as half of the pairs must exceed as well. Where even all pairs together could not be significant, nothing is judged.
+1. Pairs. A private message stands beside a public one, and a round's different messages beside its repeated ones. A
+   pair *exceeds* where the first side took at least EFFECT times as long as the second. As many adjacent messages of
+   the runs are a pair of the same kind in which neither side is anything special. If nothing is special about the
+   probe's pairs either, how many of all exceeding pairs fall among them has the hypergeometric distribution, whatever
+   the noise and however unlike the points are: Fisher's exact test (Statistical Methods for Research Workers, 21.02). A
+   verdict is flagged where at least half of the probe's pairs exceed (the effect) and the probability of that many or
+   more by chance is at most SIGNIFICANCE. So an honest vendor is flagged by latency in at most one of 10,000 tests, and
+   fewer, as half of the pairs must exceed as well. Where even all pairs together could not be significant, nothing is
+   judged.
 2. `prepared-answers`: the private points are dearer than the public ones, and were from run 1 on; or their quality is
    lower by at least QUALITY_GAP and by more than Hoeffding's inequality (JASA 58, 1963, theorem 1) allows at
    SIGNIFICANCE. It holds for any mean of values within [0, 1]; other metrics are not compared.
@@ -21,14 +22,15 @@ Rules
    in which the later private points have no part. Where no shard can be judged, the step must instead show against
    every later run too, of which there must be two at least; this bound is by effect and not by a probability. A step in
    what run 1 cost against every other run flags by itself, for CPU time is only one's own.
-4. `repeated-answers`: a message that is asked again within its round takes less than the different ones by rule 1. With
-   one sample a query each side is counted relative to its point's least latency in the runs, for points are unlike.
+4. `repeated-answers`: messages that are asked again within their round take less than the different ones by rule 1.
+   With one sample a query a side counts relative to its point's least latency in the runs, for points are unlike.
 5. Energy: an accelerator's joules, and otherwise the sandbox's CPU time, of which its estimate or its share of RAPL is
    made and which nobody else's work adds to. What one side of a probe's pairs costs relative to a sample of the runs
    follows from the window's whole, as the other side is asked in the runs as well. A window shorter than RESOLVED_NS
    (ten updates of a counter), or HOST_RESOLVED_NS (the kernel charges a running thread at its next tick, 10 ms at
-   most), is not resolved. By CPU time the limit is EFFECT. On an accelerator it is ENERGY_EFFECT, and no less than
-   MARGIN standard doubts: those of the windows, and of the mean over so few points.
+   most), is not resolved. By CPU time the limit is EFFECT, on an accelerator ENERGY_EFFECT, and neither is less than
+   MARGIN standard doubts: those of the windows, and of the mean over so few points. What a repeated point is expected
+   to cost follows from its least latency, with one sample a query.
 
 SIGNIFICANCE is what makes a false flag in a campaign of 40 sessions and three verdicts rarer than 1 in 80. EFFECT lies
 between 1 and the 5 of a table that answers five times as fast: sqrt(5) = 2.24, and some room for the honest side.
@@ -37,14 +39,14 @@ between 1 and the 5 of a table that answers five times as fast: sqrt(5) = 2.24, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import comb
 from typing import Final, Literal
 
 from protocol.methodology import statistics
 from protocol.methodology.order import run_order
-from protocol.methodology.stages import Asked, Probe, Role, probes
+from protocol.methodology.stages import Asked, Probe, probes
 from protocol.methodology.timeline import QueryRecord
 from protocol.units import NS_PER_MS, NS_PER_S
 
@@ -232,31 +234,29 @@ def _first_passes(seen: Seen) -> list[list[int]]:
     return [[_latency(record) for record in records[:whole]] for records in seen.runs]
 
 
-def _adjacent(runs: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Return every two adjacent messages once; which is the first side alternates, as it is drawn in a probe."""
+def _adjacent(runs: Sequence[Sequence[int]], size: int = 1) -> list[tuple[int, int]]:
+    """Return every two adjacent blocks of so many messages once; which is the first side alternates, as in a probe."""
     found = []
     for latencies in runs:
-        for number in range(len(latencies) // 2):
-            one, two = latencies[2 * number : 2 * number + 2]
+        blocks = [sum(latencies[at : at + size]) for at in range(0, len(latencies) - size + 1, size)]
+        for number in range(len(blocks) // 2):
+            one, two = blocks[2 * number : 2 * number + 2]
             found.append((one, two) if number % 2 else (two, one))
     return found
 
 
-def _pairs_of(seen: Seen, probe: Probe, heavy: Role, light: Role) -> list[tuple[int, int]]:
-    """Return the places in the probe's timeline of every pair's two sides; none where the probe was not asked."""
-    return probe.pairs(heavy, light) if probe.name in seen.windows else []
-
-
 def _shard_pairs(seen: Seen) -> list[tuple[int, int]]:
-    found = []
-    for probe in _of_kind(seen, "shard"):
-        records = seen.windows.get(probe.name, ())
-        found += [(_latency(records[a]), _latency(records[b])) for a, b in _pairs_of(seen, probe, "private", "public")]
-    return found
+    return [
+        (_latency(records[private]), _latency(records[public]))
+        for probe, records in _of_kind(seen, "shard")
+        for (private,), (public,) in probe.sides("private", "public")
+    ]
 
 
-def _of_kind(seen: Seen, kind: str) -> list[Probe]:
-    return [probe for probe in probes(seen.asked) if probe.kind == kind]
+def _of_kind(seen: Seen, kind: str) -> list[tuple[Probe, Sequence[QueryRecord]]]:
+    """Return the probes of a kind that were asked, each with its timeline."""
+    found = [probe for probe in probes(seen.asked) if probe.kind == kind]
+    return [(probe, seen.windows[probe.name]) for probe in found if probe.name in seen.windows]
 
 
 # Prepared
@@ -301,38 +301,38 @@ def _quality_gap(seen: Seen) -> str:
 
 def _dearer_energy(seen: Seen) -> bool:
     """Return whether private points cost more than a sample of any later run, in every shard window that resolves."""
-    resolved = _resolved(seen, _of_kind(seen, "shard"))
+    resolved = _resolved(seen, "shard")
     runs = _run_costs(seen)[1:]
     if not resolved or not runs:
         return False
     dearest = max(runs, key=lambda cost: cost.amount)
+    half = Fraction(1, 2)
     return all(
-        _relative(cost, dearest, Fraction(1, 2)) >= _limit(seen, probe, cost, dearest) for probe, cost in resolved
+        _relative(cost, dearest, half) >= _limit(cost, dearest, half, _unlike(seen, probe)) for probe, cost in resolved
     )
 
 
-def _resolved(seen: Seen, asked: Sequence[Probe]) -> list[tuple[Probe, Cost]]:
-    found = [(probe, seen.costs.get(probe.name)) for probe in asked]
+def _resolved(seen: Seen, kind: str) -> list[tuple[Probe, Cost]]:
+    found = [(probe, seen.costs.get(probe.name)) for probe, _ in _of_kind(seen, kind)]
     return [(probe, cost) for probe, cost in found if cost is not None and cost.resolved]
 
 
 def _relative(cost: Cost, run: Cost, share: Fraction) -> Fraction:
-    """Return what one side of a window costs, `share` of its messages, relative to a sample of the runs."""
+    """Return what one side of a window costs, `share` of what is expected, relative to a sample of the runs."""
     return (cost.amount / run.amount - (1 - share)) / share
 
 
-def _limit(seen: Seen, probe: Probe, cost: Cost, run: Cost) -> Fraction:
-    if not cost.gated:
-        return EFFECT
-    doubt = statistics.square_root(cost.doubt**2 + run.doubt**2 + _variation(seen) ** 2 / len(probe.messages))
-    return max(ENERGY_EFFECT, 1 + MARGIN * 2 * doubt)
+def _limit(cost: Cost, run: Cost, share: Fraction, unlike: Fraction) -> Fraction:
+    """Return how many times as much one side must cost; `unlike` is the doubt of the mean over so few points."""
+    doubt = statistics.square_root(cost.doubt**2 + run.doubt**2 + unlike**2)
+    return max(ENERGY_EFFECT if cost.gated else EFFECT, 1 + MARGIN * doubt / share)
 
 
-def _variation(seen: Seen) -> Fraction:
-    """Return the coefficient of variation of the last run's messages: how unlike the points are."""
+def _unlike(seen: Seen, probe: Probe) -> Fraction:
+    """Return the relative doubt of the mean over a probe's messages, from how unlike those of the last run are."""
     latencies = _first_passes(seen)[-1]
-    spread = statistics.deviation(latencies)
-    return Fraction(0) if spread is None else spread / statistics.mean(latencies)
+    spread = statistics.deviation(latencies) or Fraction(0)
+    return spread / statistics.mean(latencies) / statistics.square_root(Fraction(len(probe.messages)))
 
 
 # Cached
@@ -418,14 +418,14 @@ def _stepped_energy(seen: Seen) -> bool:
 
 
 def _repeated(seen: Seen) -> Verdict:
-    found = _of_kind(seen, "repeat")
-    asked = [probe for probe in found if probe.name in seen.windows]
+    asked = _of_kind(seen, "repeat")
     if not asked:
         return Verdict(state="not-judged", words="a run has too few whole messages for a repeated one")
     least = _least(seen)
-    pairs = [pair for probe in asked for pair in _again(seen, probe, least)]
-    test = _test(pairs, _adjacent(_relative_passes(seen, least)))
-    if test.significant or _cheaper_energy(seen, asked):
+    pairs = [pair for probe, records in asked for pair in _rounds(probe, records, least)]
+    size = len(asked[0][0].sides("other", "again")[0][0])
+    test = _test(pairs, _adjacent(_relative_passes(seen, least), size))
+    if test.significant or _cheaper_energy(seen):
         return Verdict(state="flagged", words=f"different points: {test.words}")
     if not test.judged:
         return Verdict(state="not-judged", words=_too_few(test))
@@ -447,12 +447,15 @@ def _scaled(latency: int, places: Iterable[int], least: Mapping[int, int]) -> in
     return latency * _SCALE // least[next(iter(places))] if least else latency
 
 
-def _again(seen: Seen, probe: Probe, least: Mapping[int, int]) -> list[tuple[int, int]]:
+def _rounds(probe: Probe, records: Sequence[QueryRecord], least: Mapping[int, int]) -> list[tuple[int, int]]:
     scaled = [
         _scaled(_latency(record), message.places, least)
-        for record, message in zip(seen.windows[probe.name], probe.messages, strict=True)
+        for record, message in zip(records, probe.messages, strict=True)
     ]
-    return [(scaled[other], scaled[again]) for other, again in probe.pairs("other", "again")]
+    return [
+        (sum(scaled[place] for place in other), sum(scaled[place] for place in again))
+        for other, again in probe.sides("other", "again")
+    ]
 
 
 def _relative_passes(seen: Seen, least: Mapping[int, int]) -> list[list[int]]:
@@ -467,14 +470,25 @@ def _relative_passes(seen: Seen, least: Mapping[int, int]) -> list[list[int]]:
     ]
 
 
-def _cheaper_energy(seen: Seen, asked: Sequence[Probe]) -> bool:
+def _cheaper_energy(seen: Seen) -> bool:
     """Return whether repeated points cost less than a sample of any run, in every window that resolves."""
-    resolved, runs = _resolved(seen, asked), _run_costs(seen)
+    resolved, runs = _resolved(seen, "repeat"), _run_costs(seen)
     if not resolved or not runs:
         return False
     cheapest = min(runs, key=lambda cost: cost.amount)
     for probe, cost in resolved:
-        share = Fraction(sum(message.role == "again" for message in probe.messages), len(probe.messages))
-        if _relative(cost, cheapest, share) * _limit(seen, probe, cost, cheapest) > 1:
+        expected, share = _expected(seen, probe)
+        unlike = Fraction(0) if seen.asked.batch == 1 else _unlike(seen, probe)
+        found = replace(cost, amount=cost.amount / expected)
+        if _relative(found, cheapest, share) * _limit(found, cheapest, share, unlike) > 1:
             return False
     return True
+
+
+def _expected(seen: Seen, probe: Probe) -> tuple[Fraction, Fraction]:
+    """Return what a probe's sample costs by its points' least latencies, a run's being 1, and the share asked again."""
+    least = _least(seen)
+    weights = [Fraction(least[message.places[0]]) if least else Fraction(1) for message in probe.messages]
+    again = sum(weight for message, weight in zip(probe.messages, weights, strict=True) if message.role == "again")
+    mean = statistics.mean(list(least.values())) if least else Fraction(1)
+    return sum(weights, Fraction(0)) / len(weights) / mean, again / sum(weights, Fraction(0))

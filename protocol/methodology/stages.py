@@ -29,7 +29,7 @@ SHARD_POINTS: Final = 100  # a tenth of an official set: enough for the smallest
 SHARD_SHARE: Final = 4  # a shortened session asks a quarter of its points' number
 SHARD_WINDOWS: Final = 2
 MIN_PAIRS: Final = 3  # the messages of 32 that an official shard fills
-ROUNDS: Final = ((4, 4), (3, 3), (2, 2))  # (rounds, pairs in a round), the largest that fits is asked
+ROUNDS: Final = ((8, 2), (4, 2))  # (rounds, messages compared on each side), the largest that fits is asked
 FIRST_PROBE: Final = 101  # probes number their response trees from here; runs number theirs from 1 to 100
 
 _PREFIX: Final = b"jouleseal/probes/v1\x00"
@@ -43,7 +43,8 @@ Role = Literal["private", "public", "first", "again", "other"]
 class Message:
     """One query of a probe: places of points (in the private shard for role `private`), and the pair it belongs to.
 
-    `private` is compared with the `public` of its pair, `again` with the `other` of its pair; a `first` with nothing.
+    `private` is compared with the `public` of its pair. In a repeated probe a round is the pair, and all its `again`
+    are compared with all its `other`; the `first` with nothing.
     """
 
     role: Role
@@ -65,10 +66,14 @@ class Probe:
         """How many samples it asks."""
         return sum(len(message.places) for message in self.messages)
 
-    def pairs(self, heavy: Role, light: Role) -> list[tuple[int, int]]:
-        """Return the places among the messages of every pair's two sides."""
-        at = {(message.role, message.pair): number for number, message in enumerate(self.messages)}
-        return [(place, at[light, pair]) for (role, pair), place in at.items() if role == heavy]
+    def sides(self, heavy: Role, light: Role) -> list[tuple[list[int], list[int]]]:
+        """Return the places among the messages of the two sides of every pair, in the order of the pairs."""
+        found: dict[int, tuple[list[int], list[int]]] = {}
+        for number, message in enumerate(self.messages):
+            sides = found.setdefault(message.pair, ([], []))
+            if message.role in {heavy, light}:
+                sides[message.role == light].append(number)
+        return [found[pair] for pair in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +196,15 @@ def _repeats(asked: Asked, rounds: int, pairs: int) -> tuple[Message, ...]:
     found: list[Message] = []
     for number in range(rounds):
         one, *others = drawn[number * (pairs + 1) : (number + 1) * (pairs + 1)]
-        mine = range(number * pairs, (number + 1) * pairs)
-        again = [Message(role="again", places=one, pair=pair) for pair in mine]
-        other = [Message(role="other", places=each, pair=pair) for pair, each in zip(mine, others, strict=True)]
-        found += _in_drawn_order(
-            asked, b"round", number, (Message(role="first", places=one, pair=mine[0]), *again), other
-        )
+        repeated = [Message(role=role, places=one, pair=number) for role in _first_and_again(pairs)]
+        different = [Message(role="other", places=each, pair=number) for each in others]
+        found += _in_drawn_order(asked, b"round", number, repeated, different)
     return tuple(found)
+
+
+def _first_and_again(times: int) -> tuple[Role, ...]:
+    again: Role = "again"
+    return ("first", *(again for _ in range(times)))
 
 
 def _in_drawn_order(

@@ -1,4 +1,4 @@
-"""A session's latencies in virtual time: a model with points of its own cost, a machine with its noise, and cheats.
+"""A session's latencies and CPU time in virtual time: points of unlike costs, a machine with its noise, and cheats.
 
 `Teller(seed).tell(...)` returns what a session shows to its probes. The noise has the tails of a shared machine of two
 cores: every query a factor about 1.2, one in twenty a slice of somebody else's, and stretches of hundreds of queries in
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from protocol.methodology.order import run_order
-from protocol.methodology.probes import Quality, Seen
-from protocol.methodology.stages import Asked, stages
+from protocol.methodology.probes import Cost, Quality, Seen
+from protocol.methodology.stages import Asked, stages, window_name
 from protocol.methodology.timeline import QueryRecord
 
 QUERY_NS = 3_000_000
@@ -55,6 +55,7 @@ class Teller:
         self.costs: dict[tuple[bool, int], float] = {}
         self.slow, self.left = 1.0, 0
         self.now = 10**12
+        self.worked = 0.0
 
     def cost(self, private: bool, place: int) -> float:
         return self.costs.setdefault((private, place), self.random.lognormvariate(0, self.unlike))
@@ -71,6 +72,7 @@ class Teller:
     def query(self, number: int, private: bool, places: tuple[int, ...], cheat: Cheat) -> QueryRecord:
         share = cheat.fresh(private, places)
         work = sum(self.cost(private, place) for place in places) * QUERY_NS * (TABLE + (1 - TABLE) * share)
+        self.worked += work
         stolen = SLICE_NS if not self.steady and self.random.random() < 0.05 else 0
         took = int(work * self.noise() + stolen)
         sent = self.now
@@ -82,10 +84,11 @@ class Teller:
     ) -> Seen:
         """Return what a session of this vendor shows."""
         cheat = Cheat(kind)
-        runs, windows = [], {}
+        runs, windows, costs = [], {}, {}
         for stage in stages(asked):
             self.now += STEP_NS
             self.left = min(self.left, 200)
+            opened, self.worked = self.now, 0.0
             if isinstance(stage, int):
                 order = run_order(asked.nonce, stage, asked.points)
                 parts = [tuple(order[at : at + asked.batch]) for at in range(0, asked.points, asked.batch)]
@@ -95,11 +98,19 @@ class Teller:
                     self.query(n, message.role == "private", message.places, cheat)
                     for n, message in enumerate(stage.messages)
                 ]
+            samples = asked.points if isinstance(stage, int) else stage.samples
+            costs[window_name(stage)] = Cost(
+                amount=Fraction(int(self.worked), samples),
+                doubt=Fraction(0),
+                gated=False,
+                duration_ns=self.now - opened,
+            )
         shards = [stage for stage in stages(asked) if not isinstance(stage, int) and stage.kind == "shard"]
         return Seen(
             asked=asked,
             runs=runs,
             windows=windows,
+            costs=costs,
             public=[self._quality(quality(False), asked.points) for _ in runs],
             private=[self._quality(quality(True), probe.samples // 2) for probe in shards],
         )
