@@ -19,6 +19,7 @@ from orchestrator.commands.beside_parser import add_beside
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
 from orchestrator.commands.open_parser import add_open
+from orchestrator.commands.restate_parser import add_restate
 from orchestrator.interrupt import ignore_signals
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
 from protocol.methodology.scenario import OFFICIAL_POINTS, OFFICIAL_RUNS
@@ -132,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
     add_log(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
+    add_restate(commands)
     add_open(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     add_beside(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
     for command in (check, init, doctor, run, label, report, new, meter, calibrate):
@@ -259,6 +261,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911, PLR
             from orchestrator.commands import equivalence  # noqa: PLC0415
 
             return equivalence.run(arguments)
+        case "restate":
+            from orchestrator.commands import restate  # noqa: PLC0415
+
+            return restate.run(arguments)
         case "witness":
             from orchestrator.commands import witness  # noqa: PLC0415
 

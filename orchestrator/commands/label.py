@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from pathlib import Path
 
 from orchestrator.disk import make_folder, write_atomic
 from orchestrator.label import LabelFacts, LabelRow, code_text, render
+from orchestrator.results import Campaign, completed, read_campaign
 from protocol.attestation.bundle import read_bundle
-from protocol.attestation.predicates import CampaignPlan, CampaignResult, SessionOutcome, read_predicate
-from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
-from protocol.attestation.statement import parse_statement
-from protocol.errors import UsageError
+from protocol.attestation.predicates import CampaignResult
 from protocol.units import decimal_string, from_decimal
 
 LABEL_TIER = "T1"  # the highest tier that this version's domains reach
@@ -27,52 +23,17 @@ _PLACES = 9  # as many as the figures have
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the label of the result that `--campaign` counts."""
-    plan, outcomes, result_id, result = _read(arguments.bundle, arguments.campaign)
-    if result.status != "completed":
-        raise UsageError(
-            code="NO_RESULT",
-            observed=f"campaign {arguments.campaign} failed with {result.failure.code if result.failure else '?'}",
-            expected="a completed campaign",
-            hint="a failed campaign has no figures, and therefore no label",
-        )
+    campaign = read_campaign(read_bundle(arguments.bundle), arguments.campaign)
+    result_id, result = completed(campaign, arguments.campaign)
     make_folder(arguments.out.parent)
-    write_atomic(arguments.out, render(_facts(plan, outcomes, result_id, result)).encode())
-    said = {"label": str(arguments.out), "code": code_text(result_id), "model": plan.submission.model}
+    write_atomic(arguments.out, render(_facts(campaign, result_id, result)).encode())
+    said = {"label": str(arguments.out), "code": code_text(result_id), "model": campaign.plan.submission.model}
     print(json.dumps(said, indent=2) if arguments.json else f"label   {arguments.out}   {code_text(result_id)}")
     return 0
 
 
-def _read(path: Path, number: int) -> tuple[CampaignPlan, Mapping[str, SessionOutcome], str, CampaignResult]:
-    files = read_bundle(path)
-    plans: list[tuple[str, CampaignPlan]] = []
-    outcomes: dict[str, SessionOutcome] = {}
-    results: list[tuple[str, CampaignResult]] = []
-    for item in files.statements():
-        envelope = parse_sigstore_bundle(item.data).envelope
-        match read_predicate(parse_statement(envelope.payload)):
-            case CampaignPlan() as plan:
-                plans.append((envelope.statement_id, plan))
-            case SessionOutcome() as outcome:
-                outcomes[envelope.statement_id] = outcome
-            case CampaignResult() as result:
-                results.append((envelope.statement_id, result))
-            case _:
-                continue
-    if number > len(results):
-        raise UsageError(
-            code="NO_SUCH_CAMPAIGN",
-            observed=f"campaign {number} of a bundle with {len(results)}",
-            expected=f"a number from 1 to {len(results)}",
-            hint="`jouleseal-verify inspect` lists what is in the bundle",
-        )
-    result_id, result = results[number - 1]
-    plan = dict(plans)[result.campaign]
-    return plan, outcomes, result_id, result
-
-
-def _facts(
-    plan: CampaignPlan, outcomes: Mapping[str, SessionOutcome], result_id: str, result: CampaignResult
-) -> LabelFacts:
+def _facts(campaign: Campaign, result_id: str, result: CampaignResult) -> LabelFacts:
+    plan = campaign.plan
     planned = {cell.cell_id: cell for cell in plan.cells}
     rows = []
     for cell in result.cells:
@@ -93,7 +54,7 @@ def _facts(
                 quality=f"{quality} (committed)",
             )
         )
-    finished = max(outcome.finished_on for outcome in outcomes.values() if outcome.campaign == result.campaign)
+    finished = max(session.outcome.finished_on for session in campaign.sessions)
     return LabelFacts(
         vendor=plan.submission.vendor,
         model=f"{plan.submission.model} {plan.submission.model_version}",

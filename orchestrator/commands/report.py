@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.disk import disk_errors, make_folder, write_atomic
 from orchestrator.report.page import INDEX, pages
-from orchestrator.report.story import read_campaign
+from orchestrator.results import read_campaign
 from protocol.attestation.bundle import read_bundle
 
 # Pictures of an earlier report in the same folder; nothing else is ever removed.

@@ -13,8 +13,9 @@ from orchestrator.report.markup import figure, table, tag, words
 from orchestrator.report.picture import WIDTH, Picture
 from orchestrator.report.pictures import Drawn, record_picture, run_picture
 from orchestrator.report.plot import render
-from orchestrator.report.story import Campaign, Session, open_session
+from orchestrator.report.story import open_session
 from orchestrator.report.words import BLAMES, DASH, clean, field, scaled, short
+from orchestrator.results import Campaign, Session
 from protocol.attestation.bundle import BundleFiles
 from protocol.attestation.claims import RunClaim
 from protocol.attestation.jcs import Json, dumps

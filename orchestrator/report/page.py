@@ -13,8 +13,8 @@ from typing import Final
 from orchestrator import __version__
 from orchestrator.report.chapter import MAX_FACTS, Shown, chapter
 from orchestrator.report.markup import document, facts, table, tag, text, words
-from orchestrator.report.story import Campaign
 from orchestrator.report.words import BLAMES, DASH, FLAGS, UNKNOWN_FLAG, clean, rounded, short
+from orchestrator.results import Campaign
 from protocol.attestation.bundle import BundleFiles
 from protocol.attestation.claims import CellResult, PlanCell
 from protocol.attestation.jcs import Json, dumps

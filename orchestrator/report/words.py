@@ -55,6 +55,7 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         flags.WITHOUT_SHARD: "A dataset has no private shard, so its points could have been trained on.",
         flags.BELOW_FLOOR: "The answers of a cell are below its task's quality floor.",
         flags.WITHOUT_FLOOR: "A task has no quality floor yet, or no quality is stated.",
+        flags.PRODUCTION_DIFFERS: "An auditor asked the production service too; it answered otherwise than this image.",
         flags.NO_EQUIVALENCE: "Nobody states that the tested image of a proprietary model is the one that is served.",
     }
 )

@@ -90,6 +90,7 @@ class FactorTable:
                 "NO_SUCH_REGION",
                 observed=f"region {code!r}",
                 expected=f"one of the {len(self.grid)} regions of {self.table_id}, such as {', '.join(near[:12])}",
+                hint="name a region of the table, or give a table that has this one",
             )
         return self.grid[code]
 

@@ -13,8 +13,8 @@ from orchestrator import cli
 from orchestrator.commands.report import _PICTURE
 from orchestrator.report.page import INDEX, pages
 from orchestrator.report.plot import MAX_BYTES
-from orchestrator.report.story import read_campaign
 from orchestrator.report.words import FLAGS, UNKNOWN_FLAG, clean, field, rounded, seconds
+from orchestrator.results import read_campaign
 from protocol.attestation.bundle import BundleFiles
 from protocol.attestation.claims import Failure
 from protocol.attestation.digest import sha256_hex
