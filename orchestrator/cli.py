@@ -131,11 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--out", type=Path, required=True, metavar="FILE", help="the document to write")
 
-    add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
-    add_log(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
-    add_restate(commands)
-    add_open(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
-    add_beside(commands, Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser())
+    _declared_elsewhere(commands)
     for command in (check, init, doctor, run, label, report, new, meter, calibrate):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
@@ -146,6 +142,16 @@ def build_parser() -> argparse.ArgumentParser:
             help=f"the trust domain and state (default $JOULESEAL_HOME or {DEFAULT_HOME})",
         )
     return parser
+
+
+def _declared_elsewhere(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands whose options stand in modules of their own."""
+    home = Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser()
+    add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
+    add_log(commands, home)
+    add_restate(commands)
+    add_open(commands, home)
+    add_beside(commands, home)
 
 
 def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
