@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from orchestrator import assemble
 from orchestrator.evaluate.commitment import commit
 from protocol.attestation import bundle as layout
+from protocol.attestation.beside import Beside, beside_name, read_beside_file, sign_beside
 from protocol.attestation.claims import Failure, QualityClaim, Resource, StatementLink
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, Envelope, sign
@@ -109,6 +110,7 @@ class Trust:
     keyring_version: int = 1
     runner_id: str = "runner-1"
     runner_key: str = "runner"
+    vendors: Sequence[str] = ()  # the names of vendors who sign; their keys are vendor-<name>
     auditors: Sequence[str] = ()  # the names of verifiers whose verdicts count; their keys are auditor-<name>
 
     def key(self, name: str) -> Key:
@@ -146,6 +148,7 @@ class Trust:
     def keyring(self) -> Keyring:
         keys = [self.enrol(self.runner_key, self.runner_role, self.runner_id), self.enrol("log", "log", self.log.name)]
         keys += [self.enrol(f"witness-{n}", "witness", self.witness(n).name) for n in self.witnesses]
+        keys += [self.enrol(f"vendor-{n}", "vendor", n) for n in self.vendors]
         keys += [self.enrol(f"auditor-{n}", "auditor", n) for n in self.auditors]
         return Keyring(
             version=self.keyring_version,
@@ -295,6 +298,16 @@ class World:
         said = Said(index=index, statement_id=envelope.statement_id, name=name, predicate=predicate, nonce=nonce)
         self.said.append(said)
         self.now += 1
+        return said
+
+    def speak(self, predicate: Beside, *, by: str, subject: str = IMAGE) -> Said:
+        """Log what the holder of a key (by its name in `Trust`) says beside the runner's chain."""
+        envelope, _, _ = read_beside_file(sign_beside(predicate, subject, self.trust.key(by)))
+        chain = list(self.said)
+        said = self.say_envelope(
+            beside_name(predicate), envelope, predicate.to_json(), key=self.trust.key(by).public_key
+        )
+        self.said = chain
         return said
 
     def file(
