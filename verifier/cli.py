@@ -8,6 +8,7 @@ the clock only for a verdict's time and for the age that a policy bounds: all el
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import traceback
@@ -163,7 +164,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def entry() -> NoReturn:
-    """Run as the installed command."""
+    """Run as the installed command: a short life, in which everything that is made is needed until the end."""
+    gc.disable()  # looking for cycles among hundreds of thousands of records took a fifth of the time, and found none
     sys.exit(main(sys.argv[1:]))
 
 

@@ -149,7 +149,7 @@ def run_figures(
 
 def check_shape(records: Sequence[QueryRecord], *, points: int, batch: int, passes: int) -> None:
     """Return if the run asked every point exactly once a pass, in batches; raise VerificationError TIMELINE_SHAPE."""
-    shape = tuple((record.query, record.passno, record.samples) for record in records)
+    shape = tuple((query, passno, samples) for _sent, _first, _done, query, passno, samples in records)
     if shape != expected_shape(points, batch, passes):
         raise VerificationError(
             code="TIMELINE_SHAPE",

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from enum import Enum
@@ -55,6 +56,7 @@ GPU_POWER_INSTANT: Final = "power_instant_mw"
 
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
 _DECODE: Final = json.JSONDecoder().decode
+_PLAIN: Final = re.compile(r'\["[sh]"(?:,(?:0|-?[1-9][0-9]*|null))+\]', re.ASCII)  # a sample, as _ENCODE spells it
 _NUMBER_TYPES: Final = frozenset({int, type(None)})
 
 
@@ -289,7 +291,7 @@ class _Reader:
     def _decode(self, line: str) -> Any:  # noqa: ANN401 - JSON
         try:
             value = _DECODE(line)
-            canonical = _ENCODE(value)
+            canonical = line if _PLAIN.fullmatch(line) else _ENCODE(value)
         except (ValueError, RecursionError):
             self._bad("a line that is not JSON", "one JSON value a line")
         if canonical != line:

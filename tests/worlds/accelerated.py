@@ -98,7 +98,7 @@ class AcceleratedWorld(World):
         windows, timelines = super()._windows(whole, origin)
         each = -(-planned.points // planned.scenario.batch)
         return windows, tuple(
-            tuple(replace(record, query=n % each, passno=n // each) for n, record in enumerate(records))
+            tuple(record._replace(query=n % each, passno=n // each) for n, record in enumerate(records))
             for records in timelines
         )
 

@@ -1,6 +1,5 @@
 """Figures of a world whose truth is known by hand: half a CPU, 1 GB, two-second runs."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -83,7 +82,7 @@ def test_a_query_outside_its_window_is_no_query_of_the_run():
 def test_another_shape_than_the_plan_is_refused():
     asked = records(100, batch=32)
     figures.check_shape(asked, points=100, batch=32, passes=1)
-    for wrong in (asked[:-1], (*asked, asked[-1]), asked[::-1], (replace(asked[0], samples=31), *asked[1:])):
+    for wrong in (asked[:-1], (*asked, asked[-1]), asked[::-1], (asked[0]._replace(samples=31), *asked[1:])):
         with pytest.raises(VerificationError) as caught:
             figures.check_shape(wrong, points=100, batch=32, passes=1)
         assert caught.value.code == "TIMELINE_SHAPE"

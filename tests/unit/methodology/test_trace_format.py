@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 
@@ -185,3 +186,19 @@ def test_a_five_minute_record_costs_little_to_read() -> None:
     assert len(data) < 300_000
     # CPU time, not wall time, and forty times what it takes: a quadratic reader fails, a busy machine does not.
     assert spent < 2 * S
+
+
+@given(st.from_regex(r'\A\["[sh]"(,(null|[-+ ]?0*[0-9]{1,20}|1e5|[0-9]\.0))+\]\Z'))
+def test_what_is_taken_for_the_canonical_spelling_of_a_sample_is_it(line: str) -> None:
+    try:
+        spelled = record.encode_line(json.loads(line)).decode().removesuffix("\n")
+    except ValueError:
+        spelled = ""
+    assert not record._PLAIN.fullmatch(line) or spelled == line
+
+
+@pytest.mark.parametrize("number", ["-0", "00", "01", "+1", " 1", "1 ", "1.0", "1e5", "\\u0031", "\u0661", "true"])
+def test_another_spelling_of_a_sample_is_not_taken_for_the_canonical_one(number: str) -> None:
+    assert record._PLAIN.fullmatch('["s",1,-20,null,0]')
+    assert not record._PLAIN.fullmatch(f'["s",1,{number},0]')
+    assert not record._PLAIN.fullmatch('["s",1]\n')

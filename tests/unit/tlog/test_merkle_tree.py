@@ -110,3 +110,16 @@ def test_a_fork_cannot_be_joined():
 def test_asking_beyond_the_tree_is_our_own_mistake(ask):
     with pytest.raises(IndexError):
         ask()
+
+
+def test_a_tree_that_grew_a_level_at_a_time_is_the_one_that_grew_leaf_by_leaf():
+    for begun in range(0, MOST, 3):
+        for added in range(0, MOST - begun, 5):
+            tree = Tree(LEAVES[:begun])
+            tree.extend(LEAVES[begun : begun + added])
+            single = Tree()
+            for leaf in LEAVES[: begun + added]:
+                single.append(leaf)
+            assert tree.levels == single.levels
+            assert tree.append(LEAVES[0]) == single.append(LEAVES[0])
+            assert tree.root() == single.root()

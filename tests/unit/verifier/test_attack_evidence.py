@@ -223,7 +223,7 @@ def test_samples_shifted_by_an_hour(world):
     intent = world.intent(plan, cell())
     ran = world.run(cell(), scene=shift)
     later = tuple(
-        tuple(replace(q, sent_ns=q.sent_ns + 3600 * S, done_ns=q.done_ns + 3600 * S) for q in records)
+        tuple(q._replace(sent_ns=q.sent_ns + 3600 * S, done_ns=q.done_ns + 3600 * S) for q in records)
         for records in ran.timelines
     )
     world.outcome(plan, intent, cell(), replace(ran, timelines=later))
@@ -234,7 +234,7 @@ def test_samples_shifted_by_an_hour(world):
 def test_timeline_shifted_by_an_hour_against_its_samples(world):
     def shift(ran):
         return tuple(
-            tuple(replace(q, sent_ns=q.sent_ns + 3600 * S, done_ns=q.done_ns + 3600 * S) for q in records)
+            tuple(q._replace(sent_ns=q.sent_ns + 3600 * S, done_ns=q.done_ns + 3600 * S) for q in records)
             for records in ran.timelines
         )
 
@@ -272,7 +272,7 @@ def test_a_query_left_out_of_the_timeline(world):
 
 def test_a_query_asked_twice(world):
     def twice(ran):
-        return tuple((*records[:-1], replace(records[-1], query=records[0].query)) for records in ran.timelines)
+        return tuple((*records[:-1], records[-1]._replace(query=records[0].query)) for records in ran.timelines)
 
     assert failed(with_timelines(world, twice)) == {("timeline", "TIMELINE_SHAPE")}
 
@@ -280,7 +280,7 @@ def test_a_query_asked_twice(world):
 def test_queries_that_overlap(world):
     def overlap(ran):
         return tuple(
-            (records[0], replace(records[1], sent_ns=records[0].sent_ns), *records[2:]) for records in ran.timelines
+            (records[0], records[1]._replace(sent_ns=records[0].sent_ns), *records[2:]) for records in ran.timelines
         )
 
     assert failed(with_timelines(world, overlap)) == {("timeline", "TIMELINE_MALFORMED")}

@@ -62,7 +62,7 @@ def test_all_samples_an_hour_later_and_none_in_the_window(world):
     intent = world.intent(plan, cell())
     ran = world.run(cell(), scene=lambda stage: setattr(stage, "origin", stage.origin + 3600 * S))
     later = tuple(
-        tuple(replace(q, sent_ns=q.sent_ns + 3600 * S, done_ns=q.done_ns + 3600 * S) for q in records)
+        tuple(q._replace(sent_ns=q.sent_ns + 3600 * S, done_ns=q.done_ns + 3600 * S) for q in records)
         for records in ran.timelines
     )
     world.outcome(plan, intent, cell(), replace(ran, timelines=later))
