@@ -24,7 +24,8 @@ from protocol.methodology.scenario import Precision
 from protocol.methodology.tasks import Task, TaskSpec
 from protocol.wire import translate, transport
 from protocol.wire.jouleseal.v1 import sealed_inference_pb2 as pb
-from protocol.wire.model import SCHEMA_REVISION, Description, LoadPhase
+from protocol.wire.jouleseal.v1.revision import SCHEMA_REVISION
+from protocol.wire.model import Description, LoadPhase
 from protocol.wire.transport import grpc, health_pb2
 
 _M = TypeVar("_M", bound=Message)

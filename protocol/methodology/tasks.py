@@ -16,7 +16,7 @@ from protocol.units import MIB, NS_PER_S
 
 
 class Task(Enum):
-    """The ten standard tasks; the value is the name used in submissions, plans and figures."""
+    """The standard tasks; the value is the name used in submissions, plans and figures."""
 
     TEXT_GENERATION = "text-generation"
     REASONING = "reasoning"

@@ -16,7 +16,8 @@ that this stands where everything that imports grpc passes by. An operator's own
 import os
 from typing import TYPE_CHECKING, Any
 
-from protocol.wire.model import DEFAULT_SOCKET, SCHEMA_REVISION, Description, LoadOrder, LoadPhase, Model, TaskSupport
+from protocol.wire.jouleseal.v1.revision import SCHEMA_REVISION
+from protocol.wire.model import DEFAULT_SOCKET, Description, LoadOrder, LoadPhase, Model, TaskSupport
 
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 

@@ -8,6 +8,7 @@ change that would break a deployed vendor's server is refused.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ MODULE = Path("protocol/wire")
 SCHEMA = Path("jouleseal/v1/sealed_inference.proto")
 GOLDEN = Path("tests/golden/sealed_inference.binpb")
 REFERENCE = Path("docs/wire.md")
+REVISION = MODULE / SCHEMA.with_name("revision.py")
+_REVISION = re.compile(r"this file is revision (\d+)\.")
 _SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 GENERATED = tuple(MODULE / SCHEMA.with_name(SCHEMA.stem + suffix) for suffix in _SUFFIXES)
 _PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
@@ -64,8 +67,25 @@ def derive() -> dict[Path, bytes]:
         commented = descriptor_pb2.FileDescriptorSet.FromString(_compile_descriptor(out, comments=True))
         files = {path: (out / path).read_bytes() for path in GENERATED}
         files[GOLDEN] = _compile_descriptor(out, comments=False)
+        files[REVISION] = revision_module((REPOSITORY / MODULE / SCHEMA).read_text(encoding="utf-8")).encode()
         files[REFERENCE] = render_reference(commented.file[0]).encode()
     return files
+
+
+def revision_module(schema: str) -> str:
+    """Return the module with the schema's revision, which its first comment states; UsageError where it does not."""
+    stated = _REVISION.search(" ".join(schema.partition("syntax = ")[0].replace("//", "").split()))
+    if stated is None:
+        raise UsageError(
+            observed=f"the first comment of {SCHEMA} states no revision",
+            expected="`this file is revision N.`",
+            hint="count every addition to the schema there",
+            code="SCHEMA_INVALID",
+        )
+    return (
+        '"""The revision of the schema; made from it by `python -m protocol.wire.generate`."""\n\n'
+        f"SCHEMA_REVISION = {stated[1]}\n"
+    )
 
 
 def refuse_breaking_change() -> None:

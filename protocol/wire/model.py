@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 from protocol.methodology.scenario import Precision
 from protocol.methodology.tasks import Task
 from protocol.samples import Answer, SampleInput, TokenDelta
+from protocol.wire.jouleseal.v1.revision import SCHEMA_REVISION
 
-SCHEMA_REVISION = 1
 MINIMUM_CLIENT_REVISION = 1
 DEFAULT_SOCKET = "/run/jouleseal/model.sock"
 SOCKET_VARIABLE = "JOULESEAL_SOCKET"

@@ -17,7 +17,8 @@ from protocol.methodology.tasks import REGISTRY, Input, Output, Task
 from protocol.samples import AudioEncoding, ChatRole, ErrorReason, ImageEncoding
 from protocol.wire import generate
 from protocol.wire.jouleseal.v1 import sealed_inference_pb2 as pb
-from protocol.wire.model import LoadPhase
+from protocol.wire.jouleseal.v1.revision import SCHEMA_REVISION
+from protocol.wire.model import Description, LoadPhase
 from protocol.wire.scan import Finding, scan
 from protocol.wire.translate import message_bounds
 
@@ -71,6 +72,17 @@ def test_only_additions_pass_the_golden_descriptor(before, after, refused, tmp_p
     with pytest.raises(UsageError) as caught:
         generate.refuse_breaking_change()
     assert caught.value.code == "SCHEMA_BREAKS"
+
+
+def test_the_schema_states_its_revision_and_the_servers_say_it():
+    schema = (ROOT / generate.MODULE / generate.SCHEMA).read_text()
+    assert f"this file is revision {SCHEMA_REVISION}." in " ".join(schema.replace("//", "").split())
+    assert Description(
+        model="", model_version="", engine="", engine_version="", tasks=(), max_batch=1
+    ).schema_revision == (SCHEMA_REVISION)
+    with pytest.raises(UsageError) as caught:
+        generate.revision_module('// Nothing of the kind.\nsyntax = "proto3"; // this file is revision 7.')
+    assert caught.value.code == "SCHEMA_INVALID"
 
 
 def test_every_enumerator_has_its_value_on_the_wire():
