@@ -48,6 +48,7 @@ QUESTIONS: dict[Task, SampleInput] = {
     Task.OBJECT_DETECTION: ImageInput(content=JPEG),
     Task.SPEECH_TO_TEXT: AudioInput(content=b"fLaC" + bytes(64)),
     Task.IMAGE_GENERATION: TextInput(text="a fish"),
+    Task.IMAGE_CAPTIONING: ImageInput(content=PNG),
 }
 _BOX = Detection(label="fish", score=0.9, x_min=0.0, y_min=1.5, x_max=10.0, y_max=1.5)
 ANSWERS: dict[Task, Answer] = {
@@ -61,6 +62,7 @@ ANSWERS: dict[Task, Answer] = {
     Task.OBJECT_DETECTION: DetectionsAnswer(detections=(_BOX,)),
     Task.SPEECH_TO_TEXT: TextAnswer(text="", usage=Usage(output_tokens=0)),
     Task.IMAGE_GENERATION: ImageAnswer(content=PNG),
+    Task.IMAGE_CAPTIONING: TextAnswer(text="a fish in a bowl on a table by a window", usage=TEN),
 }
 REFUSAL = SampleError(reason=ErrorReason.REFUSED, detail="no")
 

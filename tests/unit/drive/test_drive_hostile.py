@@ -319,7 +319,10 @@ DESCRIPTIONS = {
     "the same task twice": ("DESCRIPTION_INCOMPLETE", described(tasks=[pb.TaskSupport(task=1, precisions=[1])] * 2)),
     "a name of control characters": ("DESCRIPTION_INCOMPLETE", described(model="\x1b[31m")),
     "a name without end": ("DESCRIPTION_INCOMPLETE", described(engine="e" * 129)),
-    "a server of the future": ("REVISION_UNSUPPORTED", described(schema_revision=9, minimum_client_revision=2)),
+    "a server of the future": (
+        "REVISION_UNSUPPORTED",
+        described(schema_revision=9, minimum_client_revision=9),
+    ),
 }
 
 

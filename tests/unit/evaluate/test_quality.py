@@ -66,6 +66,10 @@ SETS = {
     Task.IMAGE_CLASSIFICATION: (["7", "1", "7"], [LabelsAnswer(labels=((name, 1.0),)) for name in "717"]),
     Task.OBJECT_DETECTION: ([CAT, CAT, "[]"], [boxes("cat"), boxes("cat", "dog"), boxes()]),
     Task.SPEECH_TO_TEXT: (["a b c", "d e", "f"], [TextAnswer(text=text) for text in ("a b c", "d x", "f")]),
+    Task.IMAGE_CAPTIONING: (
+        [json.dumps([f"a fish {word}", TEN.strip()]) for word in "abc"],
+        [TextAnswer(text=TEN)] * 3,
+    ),
     Task.IMAGE_GENERATION: (["0", "4", "6"], [ImageAnswer(content=drawn(digit)) for digit in (0, 4, 6)]),
 }
 """For every task that is scored: references, and answers that are good ones."""

@@ -58,7 +58,7 @@ def test_every_mistake_is_reported_at_once_with_its_line():
         ("schema: 1", "schema: 1\nschema: 1", "twice"),
         ("image: jouleseal/digits:local", "image: ''", "image is empty"),
         ("image: jouleseal/digits:local", "image: '../../etc'", "image is '../../etc'"),
-        ("image-classification", "image-captioning", "task is 'image-captioning'"),
+        ("image-classification", "image-tasting", "task is 'image-tasting'"),
         ("image-classification", "speech-to-text", "no dataset here"),
         ("[fp32, int8]", "[]", "the list of precisions"),
         ("[fp32, int8]", "[fp32, fp32]", "listed twice"),

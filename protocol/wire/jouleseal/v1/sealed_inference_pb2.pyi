@@ -6,7 +6,7 @@ The conversation between a runner and a sealed model: one unix socket, no networ
 Rules of the whole file:
   * Absent is not zero: what may be unknown is `optional`, and zero is then a statement.
   * Tags are never reused and never change their meaning; v1 only grows. `schema_revision` counts the additions:
-    this file is revision 1.
+    this file is revision 2.
   * A status other than OK fails the whole batch and, inside a metered window, voids the run. A failure of one sample
     is a `SampleError` in its answer. Nothing is retried.
   * Status details are shown to nobody but the vendor; they never reach a signed statement.
@@ -57,6 +57,8 @@ class _TaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Task.ValueType],
     """Audio in, text out."""
     TASK_IMAGE_GENERATION: _Task.ValueType  # 10
     """Text in, image out."""
+    TASK_IMAGE_CAPTIONING: _Task.ValueType  # 11
+    """Image in, text out."""
 
 class Task(_Task, metaclass=_TaskEnumTypeWrapper):
     """A second, optional service of this package named SealedWeightsService is reserved for encrypted weights (BeginUnseal,
@@ -87,6 +89,8 @@ TASK_SPEECH_TO_TEXT: Task.ValueType  # 9
 """Audio in, text out."""
 TASK_IMAGE_GENERATION: Task.ValueType  # 10
 """Text in, image out."""
+TASK_IMAGE_CAPTIONING: Task.ValueType  # 11
+"""Image in, text out."""
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
 class _Precision:

@@ -6,7 +6,7 @@ The conversation between a runner and a sealed model: one unix socket, no networ
 Rules of the whole file:
   * Absent is not zero: what may be unknown is `optional`, and zero is then a statement.
   * Tags are never reused and never change their meaning; v1 only grows. `schema_revision` counts the additions:
-    this file is revision 1.
+    this file is revision 2.
   * A status other than OK fails the whole batch and, inside a metered window, voids the run. A failure of one sample
     is a `SampleError` in its answer. Nothing is retried.
   * Status details are shown to nobody but the vendor; they never reach a signed statement.
