@@ -1,8 +1,8 @@
 """How every recipe divides what its sources hold into points, warm-up points and the pool, and what a set must say.
 
 Rules:
-1. A content counts once: a text is compared by its letters and digits in lower case, anything else by its bytes. What
-   comes first, in the order of the sources, stays.
+1. A content counts once: a text is compared by its letters and digits in lower case, a pair in either order, anything
+   else by its bytes. What comes first, in the order of the sources, stays.
 2. Every source is drawn whole under the dataset's name (sha256-draw/1). The first ids of the draw are points, the next
    warm-up points, the next the pool, as many of each as the source's share says. Each of the three is then put into an
    order of its own, drawn under the name followed by /order, /warm-up or /pool.
@@ -104,7 +104,8 @@ def content_key(asked: SampleInput) -> bytes:
     """Return what two inputs share when they count as the same content."""
     if isinstance(asked, ImageInput | AudioInput):
         return hashlib.sha256(asked.content).digest()
-    return "\0".join("".join(filter(str.isalnum, part.casefold())) or part for part in _texts(asked)).encode()
+    parts = ["".join(filter(str.isalnum, part.casefold())) or part for part in _texts(asked)]
+    return "\0".join(sorted(parts) if isinstance(asked, TextPairInput) else parts).encode()
 
 
 def _texts(asked: TextInput | ChatInput | QuestionInput | TextPairInput) -> list[str]:
@@ -116,7 +117,7 @@ def _texts(asked: TextInput | ChatInput | QuestionInput | TextPairInput) -> list
         case QuestionInput():
             return [asked.question, asked.context]
         case TextPairInput():
-            return sorted([asked.first, asked.second])
+            return [asked.first, asked.second]
 
 
 def unlike(name: str, observed: str, expected: str) -> DatasetUnavailable:
