@@ -11,7 +11,8 @@ A crash after step 2 is completed at the next opening: appending is idempotent, 
 
 A runner's keys follow one another, each with a chain of its own. What former keys recorded is read, held against the
 log, and counted in a vendor's plans; only the key in force is spoken with. A key event that a ceremony left to be
-logged (`key-events/pending.json`) is logged at the next opening.
+logged (`key-events/pending.json`) is logged at the next opening, and what the log knows of keys is held against the
+trust (`orchestrator.record.key_events`): a home whose keyring was put back to an older one is not opened.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Self
 
 from orchestrator.disk import disk_errors, make_folder, sync_folder, write_atomic
 from orchestrator.record.domain import Domain, open_domain
+from orchestrator.record.key_events import check_all_opened, check_not_rolled_back
 from orchestrator.record.keys import Unlock, no_passphrase
 from orchestrator.record.log import LogWriter
 from orchestrator.record.sequence import (
@@ -312,6 +314,7 @@ class Registrar:
 
     def _recover(self) -> None:
         """Read what was recorded, hold it against the log, and complete a statement that a crash interrupted."""
+        check_not_rolled_back(self.domain.home, self.domain.trust, self._log.entries)
         try:
             self._history = [self._read(path) for path in sorted(self._folder.glob("*.sigstore.json"))]
             pending = self._pending()
@@ -321,6 +324,7 @@ class Registrar:
             self._finish(pending)
         self._check_complete()
         self._log_key_event()
+        check_all_opened(self.domain.home, self.domain.trust, self._log.entries)
 
     def _read(self, path: Path) -> Recorded:
         with disk_errors(path.name):
