@@ -16,6 +16,8 @@ VENDORS := digits reviews
 
 # `make demo DEVICE=simulated` is one cell on a device of our own making, DEVICE=<UUID of an accelerator> on a real one.
 DEVICE  :=
+# `make soak SOAK="--only root --executions 1000"` soaks less.
+SOAK    :=
 STANDIN := GPU-57a2d111-0000-4000-8000-000000000001
 
 .PHONY: help setup fmt check test test-all test-oracles soak bench bench-peers demo demo-runner proto docs images engine lock clean
@@ -70,8 +72,8 @@ test-oracles: $(STAMP) ## Ask other people's verifiers (brings them into build/o
 	@$(PY) -m pytest tests/oracles
 
 soak: $(STAMP) ## A million executions of every parser of untrusted bytes; writes docs/soak.md
-	@$(PY) -m pip install --quiet --target build/soak-site atheris==3.0.0
-	@PYTHONPATH=build/soak-site $(PY) -m tests.soak --write
+	@test -e build/soak-site/atheris || $(PY) -m pip install --quiet --require-hashes --target build/soak-site -r requirements/soak.txt
+	@PYTHONPATH=build/soak-site $(PY) -m tests.soak --write $(SOAK)
 
 proto: $(STAMP) ## Generate the wire code, its page and its golden descriptor
 	@$(PY) -m protocol.wire.generate
@@ -117,6 +119,8 @@ lock: ## Renew the locked packages (needs uv and npm)
 	  --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/dev.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links requirements/oracles.in -o requirements/oracles.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links requirements/soak.in -o requirements/soak.txt
 	@cd tests/oracles && npm install --package-lock-only --omit-lockfile-registry-resolved --silent --no-audit --no-fund
 
 clean: ## Remove what the targets made, but not the images

@@ -57,8 +57,12 @@ class ReportEnergy:
 
 def read_scores(data: bytes) -> tuple[ScoreRow, ...]:
     """Read a leaderboard CSV; raises UsageError SCORES_MALFORMED with the line of the first mistake."""
-    rows = csv.DictReader(io.StringIO(_text(data)))
-    missing = [name for name in _REQUIRED if name not in (rows.fieldnames or [])]
+    reader = csv.DictReader(io.StringIO(_text(data)))
+    try:
+        names, rows = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
+        raise _malformed("SCORES_MALFORMED", str(error), "lines of comma-separated values") from error
+    missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise _malformed("SCORES_MALFORMED", f"no column {', '.join(missing)}", f"the columns {', '.join(_REQUIRED)}")
     return tuple(_score_row(row, number) for number, row in enumerate(rows, start=2))

@@ -27,8 +27,9 @@ def main() -> int:
         import atheris  # noqa: PLC0415 - a tool of `make soak` alone
     except ImportError:
         return _own(name, executions, folder)
-    with atheris.instrument_imports(include=["protocol", "verifier"]):
-        from tests.soak.targets import MAX_INPUT, TARGETS  # noqa: PLC0415 - instrumented as they are imported
+    with atheris.instrument_imports(include=["protocol", "verifier", "orchestrator"]):
+        from tests.soak.target import MAX_INPUT  # noqa: PLC0415 - instrumented as they are imported
+        from tests.soak.targets import TARGETS  # noqa: PLC0415 - as above
     target = next(target for target in TARGETS if target.name == name)
     corpus = folder / f"corpus-{name}"
     corpus.mkdir(exist_ok=True)
@@ -44,7 +45,8 @@ def main() -> int:
 
 def _own(name: str, executions: int, folder: Path) -> int:
     from tests.soak.mutation import mutations  # noqa: PLC0415 - see main
-    from tests.soak.targets import MAX_INPUT, TARGETS  # noqa: PLC0415 - see main
+    from tests.soak.target import MAX_INPUT  # noqa: PLC0415 - see main
+    from tests.soak.targets import TARGETS  # noqa: PLC0415 - see main
 
     target = next(target for target in TARGETS if target.name == name)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))

@@ -51,6 +51,7 @@ def test_what_is_written_is_read_back_and_stands_in_order_of_energy() -> None:
         ("model,total_gpu_energy,energy_score\na,1e999999999,5\n", "line 2: total_gpu_energy"),
         ("model,total_gpu_energy,energy_score\na,1,6\n", "line 2: energy_score '6'"),
         ("model,total_gpu_energy,energy_score\n,1,5\n", "line 2: no model"),
+        ("model,total_gpu_energy,energy_score\na\rb,1,5\n", "new-line character"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text: str, seen: str) -> None:

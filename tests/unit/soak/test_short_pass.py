@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.soak.evidence import changed, judge
 from tests.soak.mutation import mutations
-from tests.soak.targets import MAX_INPUT, REFUSALS, TARGETS, Target
+from tests.soak.target import MAX_INPUT, REFUSALS, Target
+from tests.soak.targets import TARGETS
 
 EXECUTIONS = 300
 targets = pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])
