@@ -64,10 +64,10 @@ EXPECTED: Mapping[Rule, str] = MappingProxyType(
         Rule.LOAD: "READY as the last phase of Load",
         Rule.STREAM: "one stream on which every query is answered, by a server that stays",
         Rule.FORM: "messages in UTF-8: one answer per sample, in order, of the task's kind, within its bounds",
-        Rule.CONTENT: "finite numbers, labels best first, spans within the context, readable pictures",
-        Rule.TOKENS: "claimed tokens within the task's bounds that agree with one another",
+        Rule.CONTENT: "finite numbers, named labels best first, spans and boxes within their input, readable pictures",
+        Rule.TOKENS: "tokens within the task's bounds, as claimed and as we count them",
         Rule.DEADLINE: "every answer within half of its deadline, the other half being the margin",
-        Rule.QUALITY: "answers without errors, at or above the task's floor",
+        Rule.QUALITY: "answers without errors, at the task's floor or better",
         Rule.LAST_BATCH: "a last query with fewer samples than the batch is answered like any other",
         Rule.NO_STATE: "the same answer to the same sample, whatever was asked before it",
         Rule.UNLOAD: "Unload ends in time",
@@ -271,12 +271,26 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "BOX_INSIDE_OUT": Code(
             Rule.CONTENT, "a box has its edges swapped", "give pixels of the input, minimum before maximum"
         ),
-        "IMAGE_UNREADABLE": Code(Rule.CONTENT, "a picture is neither JPEG nor PNG", "answer with the bytes of a file"),
+        "BOX_OUTSIDE": Code(
+            Rule.CONTENT,
+            "a box shows nothing of its picture",
+            "give pixels of the picture that was sent, not of a resized one; a box that overhangs an edge is cut there",
+        ),
+        "LABEL_EMPTY": Code(Rule.CONTENT, "a label has no name", "answer with the names that the dataset uses"),
+        "IMAGE_UNREADABLE": Code(
+            Rule.CONTENT,
+            "a picture is neither JPEG nor PNG, cannot be decoded, or is larger than 4096 pixels a side",
+            "answer with the bytes of a whole file",
+        ),
         "TOO_MANY_TOKENS": Code(
-            Rule.TOKENS, "more tokens than the task allows", "stop at `max_output_tokens` of the load order"
+            Rule.TOKENS,
+            "more tokens than the task allows: as claimed, or four times as many as we count them",
+            "stop at `max_output_tokens` of the load order",
         ),
         "TOO_FEW_TOKENS": Code(
-            Rule.TOKENS, "fewer tokens than the task asks for", "go on until `min_output_tokens` of the load order"
+            Rule.TOKENS,
+            "fewer tokens than the task asks for: as claimed, or less than a fourth as we count them",
+            "go on until `min_output_tokens` of the load order",
         ),
         "USAGE_CONTRADICTS": Code(
             Rule.TOKENS, "claimed counts contradict one another", "count once; leave out what is not counted"
@@ -297,13 +311,13 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "BELOW_FLOOR": Code(
             Rule.QUALITY,
-            "the quality on the public points is below the task's floor: such a result is published but never rated",
+            "the quality on the public points is worse than the task's floor: the result is published, never rated",
             "compare the labels' spelling with the dataset's, and the preprocessing with the model's",
             warning=True,
         ),
         "NO_FLOOR": Code(
             Rule.QUALITY,
-            "no floor is defined for this task yet, so its results cannot be rated",
+            "no floor is defined for this task yet, or the set has no references: its results cannot be rated",
             "nothing to do: the quality is published as it is",
             warning=True,
         ),

@@ -7,10 +7,12 @@ Rules, in the order in which a response is judged; each names the code of the Pr
   3. It is a message (GARBAGE_BYTES) whose texts are UTF-8 (INVALID_UTF8).
   4. It answers this query, with one answer for each sample, in their order (OUT_OF_ORDER, WRONG_OUTPUT_COUNT).
   5. Each answer is of the task's kind, or an error of that sample (WRONG_OUTPUT_TYPE).
-  6. Numbers are finite (NOT_A_NUMBER), labels stand best first (LABELS_NOT_SORTED), spans lie in the context
-     (SPAN_OUT_OF_RANGE), boxes are not inside out (BOX_INSIDE_OUT), pictures are JPEG or PNG (IMAGE_UNREADABLE).
+  6. Numbers are finite (NOT_A_NUMBER), labels have names (LABEL_EMPTY) and stand best first (LABELS_NOT_SORTED), spans
+     lie in the context (SPAN_OUT_OF_RANGE), boxes are not inside out (BOX_INSIDE_OUT) and show some of the picture
+     (BOX_OUTSIDE), pictures are JPEG or PNG (IMAGE_UNREADABLE).
   7. Claimed tokens are within the task's bounds (TOO_MANY_TOKENS, TOO_FEW_TOKENS), agree with one another
      (USAGE_CONTRADICTS), and no text is longer than that many tokens can be (TOO_MANY_TOKENS).
+What is well-formed and still no answer, by our own count of tokens or our own decoder, is found where it is scored.
 Nothing that a vendor wrote is repeated in an error.
 """
 
@@ -25,10 +27,12 @@ from google.protobuf.message import DecodeError, Message
 
 from protocol.errors import ProtocolViolation
 from protocol.methodology.tasks import TaskSpec
+from protocol.pictures import picture_size
 from protocol.samples import (
     Answer,
     DetectionsAnswer,
     ImageAnswer,
+    ImageInput,
     LabelsAnswer,
     Point,
     QuestionInput,
@@ -194,7 +198,7 @@ def _check_output(answer: Answer, point: Point, spec: TaskSpec, where: str) -> N
         case ScoreAnswer():
             _check_numbers((answer.score,), where)
         case DetectionsAnswer():
-            _check_detections(answer, where)
+            _check_detections(answer, point, where)
         case ImageAnswer():
             if image_encoding(answer.content) is None:
                 raise _violation("IMAGE_UNREADABLE", f"neither JPEG nor PNG in {where}", "one of the two")
@@ -234,22 +238,36 @@ def _check_items(names: Sequence[str], where: str) -> None:
         )
 
 
+def _check_names(names: Sequence[str], where: str) -> None:
+    if not all(names):
+        raise _violation("LABEL_EMPTY", f"a label without a name in {where}", "the dataset's names")
+
+
 def _check_labels(answer: LabelsAnswer, where: str) -> None:
     if not answer.labels:
         raise _violation("WRONG_OUTPUT_TYPE", f"no label in {where}", "at least one")
-    _check_items([name for name, _ in answer.labels], where)
+    names = [name for name, _ in answer.labels]
+    _check_items(names, where)
+    _check_names(names, where)
     scores = [score for _, score in answer.labels]
     _check_numbers(scores, where)
     if scores != sorted(scores, reverse=True):
         raise _violation("LABELS_NOT_SORTED", f"a better label after a worse one in {where}", "best first")
 
 
-def _check_detections(answer: DetectionsAnswer, where: str) -> None:
-    _check_items([found.label for found in answer.detections], where)
+def _check_detections(answer: DetectionsAnswer, point: Point, where: str) -> None:
+    names = [found.label for found in answer.detections]
+    _check_items(names, where)
+    _check_names(names, where)
+    size = picture_size(point.input.content) if isinstance(point.input, ImageInput) else None
+    width, height = size or (math.inf, math.inf)
     for found in answer.detections:
         _check_numbers((found.score, found.x_min, found.y_min, found.x_max, found.y_max), where)
         if found.x_min > found.x_max or found.y_min > found.y_max:
             raise _violation("BOX_INSIDE_OUT", f"a box whose edges are swapped in {where}", "minimum before maximum")
+        if found.x_max < 0 or found.y_max < 0 or found.x_min > width or found.y_min > height:
+            expected = "pixels of the picture that was sent; a box may overhang its edges and is cut there"
+            raise _violation("BOX_OUTSIDE", f"a box that shows nothing of the picture in {where}", expected)
 
 
 def _check_usage(usage: Usage, answer: Answer, spec: TaskSpec, where: str) -> None:

@@ -61,9 +61,9 @@ def bare_text(content: bytes) -> bytes:
     return content
 
 
-def box(**edges: float) -> DetectionsAnswer:
+def box(label: str = "a", **edges: float) -> DetectionsAnswer:
     sides = {"x_min": 0.0, "y_min": 0.0, "x_max": 1.0, "y_max": 1.0} | edges
-    return DetectionsAnswer(detections=(Detection(label="a", score=1.0, **sides),))
+    return DetectionsAnswer(detections=(Detection(label=label, score=1.0, **sides),))
 
 
 GEN, QA, BOXES, DRAW = Task.TEXT_GENERATION, Task.EXTRACTIVE_QA, Task.OBJECT_DETECTION, Task.IMAGE_GENERATION
@@ -81,6 +81,8 @@ HOSTILE = {
     "an infinite number": ("NOT_A_NUMBER", TEXT, labels(scores=(math.inf, 0.0))),
     "a box of nothing": ("NOT_A_NUMBER", BOXES, one(box(x_max=math.nan))),
     "a box inside out": ("BOX_INSIDE_OUT", BOXES, one(box(y_max=-1.0))),
+    "a box with no name": ("LABEL_EMPTY", BOXES, one(box(label=""))),
+    "a label with no name": ("LABEL_EMPTY", TEXT, one(LabelsAnswer(labels=(("a", 1.0), ("", 0.5))))),
     "a span beyond the context": ("SPAN_OUT_OF_RANGE", QA, one(SpanAnswer(start=0, end=SPAN_END))),
     "a span backwards": ("SPAN_OUT_OF_RANGE", QA, one(SpanAnswer(start=5, end=4))),
     "a picture of text": ("IMAGE_UNREADABLE", DRAW, one(ImageAnswer(content=b"GIF89a"))),
