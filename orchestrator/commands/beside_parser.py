@@ -63,10 +63,10 @@ def _add_equivalence(commands: _Steps[argparse.ArgumentParser], home: Path) -> N
     log.add_argument("--passphrase-file", type=Path, metavar="FILE", help=_UNLOCKS)
     _out(log)
 
-    draw = steps.add_parser("draw", help="auditor: print the seed that the logged challenge gives, for the operator")
+    draw = steps.add_parser("draw", help="auditor: find the seed that the logged challenge gives, for the operator")
     draw.add_argument("challenge", type=Path, metavar="CHALLENGE", help="the challenge, as the operator logged it")
     draw.add_argument("--secret", type=Path, required=True, metavar="FILE", help="the secret that you committed to")
-    draw.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    _out(draw)
 
     _add_check(steps)
 

@@ -125,11 +125,9 @@ def _log(arguments: argparse.Namespace) -> int:
 
 def _draw(arguments: argparse.Namespace) -> int:
     logged = open_challenge(_read(arguments.challenge))
-    seed = seed_of(logged, _secret(arguments.secret))
-    if arguments.json:
-        print(json.dumps({"seed": seed.hex(), "count": logged.challenge.leaves_per_run}, indent=2))
-    else:
-        print(f"--seed {seed.hex()} --count {logged.challenge.leaves_per_run}")
+    seed = seed_of(logged, _secret(arguments.secret)).hex()
+    write_atomic(arguments.out, f"{seed}\n".encode())
+    _say(arguments, {"seed": seed, "count": logged.challenge.leaves_per_run})
     return 0
 
 
