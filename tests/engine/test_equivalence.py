@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -80,21 +81,14 @@ class Desk:
         )
         (folder / "submission.yaml").write_text(SUBMISSION)
         (folder / "bin").mkdir()
-        self._tool(
-            "jouleseal",
-            'if [ "$1" = run ]; then set -- tests.engine.command "{}" "$@"; else set -- orchestrator "$@"; fi',
-        )
-        self._tool("jouleseal-verify", 'set -- verifier "$@"')
+        front = "import sys; from orchestrator.cli import main; sys.exit(main(sys.argv[1:]))"
+        run = f'[ "$1" = run ] && exec {sys.executable} -m tests.engine.command "{{}}" "$@"'
+        self._tool("jouleseal", f'{run}\nexec {sys.executable} -c "{front}" "$@"')
+        self._tool("jouleseal-verify", f'exec {sys.executable} -m verifier "$@"')
 
-    def _tool(self, name: str, words: str) -> None:
-        start = "import sys, runpy; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
-        front = "import sys; from orchestrator.cli import main; sys.exit(main(sys.argv[2:]))"
+    def _tool(self, name: str, script: str) -> None:
         path = self.folder / "bin" / name
-        path.write_text(
-            f"#!/bin/sh\n{words}\nexport PYTHONPATH={REPOSITORY}\n"
-            f'if [ "$1" = orchestrator ]; then exec {sys.executable} -c "{front}" "$@"; fi\n'
-            f'exec {sys.executable} -c "{start}" "$@"\n'
-        )
+        path.write_text(f"#!/bin/sh\nexport PYTHONPATH={REPOSITORY}\n{script}\n")
         path.chmod(0o755)
 
     def do(self, written: str) -> subprocess.CompletedProcess[str]:
@@ -170,13 +164,8 @@ def again(steps: Sequence[str], name: str) -> list[str]:
     """Return the page's steps of an auditor with other files than the first time."""
     words = ("challenge.json", "challenge.sigstore.json", "secret", "seed", "openings.jsonl", "finding.json")
     words += ("finding.sigstore.json", "recorded.jsonl", "tried.tar")
-    found = []
-    for step in steps:
-        for word in sorted(words, key=len, reverse=True):
-            for place in ("published/", "auditor/", " "):
-                step = step.replace(f"{place}{word}", f"{place}{name}-{word}")
-        found.append(step)
-    return found
+    pattern = re.compile(rf"(published/|auditor/| )({'|'.join(map(re.escape, words))})(?=[ )]|$)")
+    return [pattern.sub(rf"\1{name}-\2", step) for step in steps]
 
 
 @pytest.mark.timeout(600)

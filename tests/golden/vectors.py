@@ -291,7 +291,7 @@ FINDING = {
     "comparisonRule": "jouleseal-equivalence/1",
     "endpoint": SERVICE,
     "cells": [{"id": CELL, "outcome": sha256_hex(b"an outcome"), "runs": [COMPARED, {**COMPARED, "run": 2}]}],
-    "verdict": "agree",
+    "verdict": "differ",
     "foundOn": "2026-03-02T14:00:00Z",
 }
 

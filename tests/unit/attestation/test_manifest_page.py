@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from protocol.attestation.beside import SPEAKERS, read_beside
 from protocol.attestation.key_event import KEY_EVENT, KeyEvent
 from protocol.attestation.predicates import read_predicate
-from protocol.attestation.statement import PREDICATE_NAMES, Statement, predicate_type
+from protocol.attestation.statement import BESIDE_NAMES, PREDICATE_NAMES, Statement, predicate_type
 from tests.unit.attestation import statements
 
 PAGE = (Path(__file__).parents[3] / "docs/manifest.md").read_text(encoding="utf-8")
@@ -51,7 +52,7 @@ def test_the_tables_have_exactly_the_fields_of_the_predicate(name):
     if name == "session-outcome":
         written |= paths({"runner": statements.RUNNER, **statements.aborted()})
     nullable = {row for row in rows if any(other.startswith(row + ".") for other in rows)}
-    optional = {row for row in rows if row.endswith(".mediaType")}
+    optional = {row for row in rows if row.endswith(".mediaType") or row.startswith("submissionStatement")}
     assert written - rows == set()
     unexplained = rows - written - nullable - optional - {"failure.code", "failure.blame"}
     assert unexplained == set()
@@ -62,6 +63,18 @@ def test_a_key_event_is_specified_and_its_example_read():
     assert table(section(KEY_EVENT)) == paths(written)
     assert KeyEvent.from_json(written).to_json() == written
     assert f"`{predicate_type(KEY_EVENT)}`" in section(KEY_EVENT)
+
+
+@pytest.mark.parametrize("name", BESIDE_NAMES)
+def test_what_vendors_and_auditors_sign_is_specified_and_its_example_read(name):
+    written = example(name)
+    rows = table(section(name))
+    assert rows - paths(written) == {row for row in rows if row == "production"}
+    assert paths(written) <= rows
+    statement = Statement(predicate_name=name, subject_sha256=statements.IMAGE, predicate=written)
+    assert read_beside(statement).to_json() == written
+    assert f"`{predicate_type(name)}`" in section(name)
+    assert f"role `{SPEAKERS[name]}`" in section(name) or name == "equivalence-finding"
 
 
 @pytest.mark.parametrize("name", PREDICATE_NAMES)
