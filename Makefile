@@ -16,9 +16,10 @@ VENDORS := digits reviews
 
 # `make demo DEVICE=simulated` is one cell on a device of our own making, DEVICE=<UUID of an accelerator> on a real one.
 DEVICE  :=
+STANDIN := GPU-57a2d111-0000-4000-8000-000000000001
+
 # `make soak SOAK="--only root --executions 1000"` soaks less.
 SOAK    :=
-STANDIN := GPU-57a2d111-0000-4000-8000-000000000001
 
 .PHONY: help setup fmt check test test-all test-oracles soak bench bench-peers demo demo-runner proto docs images engine lock clean
 
