@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.commands.beside_parser import add_beside
+from orchestrator.commands.dataset_parser import add_dataset, add_datasets_folder
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
 from orchestrator.commands.open_parser import add_open
@@ -132,13 +133,16 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--out", type=Path, required=True, metavar="FILE", help="the document to write")
 
     _declared_elsewhere(commands)
+    home = Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser()
+    add_datasets_folder(run)
+    add_datasets_folder(check, home)
     for command in (check, init, doctor, run, label, report, new, meter, calibrate):
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     for command in (init, run, doctor):
         command.add_argument(
             "--home",
             type=Path,
-            default=Path(os.environ.get("JOULESEAL_HOME", DEFAULT_HOME)).expanduser(),
+            default=home,
             help=f"the trust domain and state (default $JOULESEAL_HOME or {DEFAULT_HOME})",
         )
     return parser
@@ -152,6 +156,7 @@ def _declared_elsewhere(commands: argparse._SubParsersAction[argparse.ArgumentPa
     add_restate(commands)
     add_open(commands, home)
     add_beside(commands, home)
+    add_dataset(commands, home)
 
 
 def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -267,6 +272,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911, PLR
             from orchestrator.commands import equivalence  # noqa: PLC0415
 
             return equivalence.run(arguments)
+        case "dataset":
+            from orchestrator.commands import dataset  # noqa: PLC0415
+
+            return dataset.run(arguments)
         case "restate":
             from orchestrator.commands import restate  # noqa: PLC0415
 

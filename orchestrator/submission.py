@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import yaml
 
@@ -33,6 +33,7 @@ DEFAULT_SHM_MIB = 64  # Docker's own default
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+:@/()-]*")
 _E = TypeVar("_E", bound=Enum)
+_Offered: TypeAlias = Mapping[Task, tuple[str, ...]]  # the datasets of each task, its default first
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,14 @@ class _Document:
         return tuple(found)
 
 
-def read_submission(path: Path, datasets: Mapping[Task, str]) -> tuple[Submission, bytes]:
+def read_submission(
+    path: Path, datasets: Mapping[Task, str], named: Mapping[Task, Collection[str]] | None = None
+) -> tuple[Submission, bytes]:
     """Read a submission file; returns the submission and the document's bytes, which become evidence.
 
-    `datasets` maps each task that can be run here to its default dataset. Raises UsageError where the file cannot be
-    read and InvalidSubmission with every mistake, each with its line, where its content is wrong.
+    `datasets` maps each task that can be run here to its default dataset, `named` to others that may be named. Raises
+    UsageError where the file cannot be read and InvalidSubmission with every mistake, each with its line, where its
+    content is wrong.
     """
     try:
         document = path.read_bytes()
@@ -129,14 +133,18 @@ def read_submission(path: Path, datasets: Mapping[Task, str]) -> tuple[Submissio
             expected="a readable submission.yaml",
             hint="check the path; `jouleseal new DIR` makes a folder with a working submission.yaml",
         ) from error
-    return parse_submission(document, datasets), document
+    return parse_submission(document, datasets, named), document
 
 
-def parse_submission(document: bytes, datasets: Mapping[Task, str]) -> Submission:
+def parse_submission(
+    document: bytes, datasets: Mapping[Task, str], named: Mapping[Task, Collection[str]] | None = None
+) -> Submission:
     """Parse a document's bytes; raises InvalidSubmission with every mistake."""
     reader = _Document()
     root = _compose(document)
-    submission = _submission(reader, root, document, datasets)
+    more = named or {}
+    offered = {task: (name, *sorted({*more.get(task, ())} - {name})) for task, name in datasets.items()}
+    submission = _submission(reader, root, document, offered)
     if reader.mistakes:
         mistakes = sorted(set(reader.mistakes), key=lambda m: (m.line, m.observed))
         raise InvalidSubmission(
@@ -173,7 +181,7 @@ def _unreadable(observed: str, expected: str) -> InvalidSubmission:
     )
 
 
-def _submission(reader: _Document, root: yaml.Node, document: bytes, datasets: Mapping[Task, str]) -> Submission:
+def _submission(reader: _Document, root: yaml.Node, document: bytes, offered: _Offered) -> Submission:
     top = reader.mapping(
         root, {"schema", "vendor", "model", "image", "tasks"}, {"scenarios", "resources"}, "the document"
     )
@@ -196,7 +204,7 @@ def _submission(reader: _Document, root: yaml.Node, document: bytes, datasets: M
         proprietary=_licence(reader, model.get("licence")),
         framework=model_get("framework", lambda node: reader.name(node, "model.framework")),
         image=image,
-        tasks=_tasks(reader, top.get("tasks"), datasets),
+        tasks=_tasks(reader, top.get("tasks"), offered),
         scenarios=reader.choices(top["scenarios"], "scenario", Scenario) if "scenarios" in top else tuple(Scenario),
         resources=_resources(reader, top.get("resources")),
     )
@@ -216,7 +224,7 @@ def _licence(reader: _Document, node: yaml.Node | None) -> bool:
     return bool(text == "proprietary")
 
 
-def _tasks(reader: _Document, node: yaml.Node | None, datasets: Mapping[Task, str]) -> tuple[TaskRequest, ...]:
+def _tasks(reader: _Document, node: yaml.Node | None, offered: _Offered) -> tuple[TaskRequest, ...]:
     requests: list[TaskRequest] = []
     for item in reader.items(node, "tasks") if node else []:
         entry = reader.mapping(item, {"task", "precisions"}, {"dataset"}, "a task")
@@ -228,20 +236,20 @@ def _tasks(reader: _Document, node: yaml.Node | None, datasets: Mapping[Task, st
         if any(request.task is task for request in requests):
             reader.mistake(item, f"task {task.value!r} is listed twice", "each task once, with all its precisions")
         precisions = reader.choices(entry["precisions"], "precision", Precision)
-        dataset = _dataset(reader, entry, task, datasets)
+        dataset = _dataset(reader, entry, task, offered)
         requests.append(TaskRequest(task=task, precisions=precisions, dataset=dataset))
     return tuple(requests)
 
 
-def _dataset(reader: _Document, entry: Mapping[str, yaml.Node], task: Task, datasets: Mapping[Task, str]) -> str:
-    default = datasets.get(task)
-    if default is None:
-        expected = f"one of {_listing({t.value for t in datasets})}"
+def _dataset(reader: _Document, entry: Mapping[str, yaml.Node], task: Task, offered: _Offered) -> str:
+    names = offered.get(task)
+    if names is None:
+        expected = f"one of {_listing({t.value for t in offered})}"
         reader.mistake(entry["task"], f"task {task.value!r} has no dataset here", expected)
         return "?"
-    name = reader.name(entry["dataset"], "dataset") if "dataset" in entry else default
-    if name != default:
-        reader.mistake(entry["dataset"], f"dataset {name!r} for {task.value}", default)
+    name = reader.name(entry["dataset"], "dataset") if "dataset" in entry else names[0]
+    if name not in names:
+        reader.mistake(entry["dataset"], f"dataset {name!r} for {task.value}", " or ".join(names))
     return name
 
 

@@ -25,9 +25,12 @@ from typing import Any
 
 from sklearn.datasets import load_digits
 
+from orchestrator.datasets.canonical import facts_of
 from orchestrator.datasets.fetch import fetch
+from orchestrator.datasets.lock import read_lock
 from protocol.methodology.dataset import (
     THIRDS,
+    Dataset,
     dataset_digest,
     draw,
     point_digest,
@@ -91,16 +94,19 @@ def files_of(  # noqa: PLR0917 - the parts of one set, in the order in which the
     warm_up = [by_id[point_id] for point_id in draw(f"{name}/warm-up", by_id, WARM_UP)]
     fresh = {content(point): point.point_id for point in reversed(outside(by_id, warm_up, content))}
     pool = [by_id[point_id] for point_id in draw(f"{name}/pool", fresh.values(), pool_size)]
-    about = {
-        "name": name,
-        "digest": dataset_digest(points),
-        "points": len(points),
-        "sources": source_counts(points),
-        "thirds": shares_in_thirds(source_counts(points)),
-        "warmUp": {"points": len(warm_up), "digest": dataset_digest(warm_up)},
-        "pool": {"points": len(pool), "digest": dataset_digest(pool)},
-        **facts,
-    }
+    counts = source_counts(points)
+    about = facts_of(
+        Dataset(
+            name=name,
+            digest=dataset_digest(points),
+            points=tuple(points),
+            warm_up=tuple(warm_up),
+            pool=tuple(pool),
+            sources=counts,
+            thirds=shares_in_thirds(counts),
+            **facts,
+        )
+    )
     return {
         DATA / folder / "dataset.json": json.dumps(about, indent=2, ensure_ascii=False) + "\n",
         DATA / folder / "points.jsonl": "".join(map(line_of, points)),
@@ -123,10 +129,13 @@ def digits() -> Files:
     points = [every[point_id] for point_id in draw("embedded-digits", every, POINTS)]
     rest = outside(every, points, picture_of)
     facts = {
-        "task": Task.IMAGE_CLASSIFICATION.value,
+        "task": Task.IMAGE_CLASSIFICATION,
         "licence": "CC-BY-4.0",
-        "attribution": "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning "
-        "Repository, 1998, doi:10.24432/C50P49",
+        "attribution": {
+            "optdigits": "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning "
+            "Repository, 1998, doi:10.24432/C50P49"
+        },
+        "origin": {"kind": "package", "from": "scikit-learn load_digits"},
         "note": "1,000 of the 1,797 pictures of 8 by 8 pixels that come with scikit-learn, from one source: not a "
         "standard set, never certifiable",
     }
@@ -152,11 +161,15 @@ def reviews() -> Files:
         drawn += draw("embedded-reviews", once(own, set(map(text_of, map(every.__getitem__, drawn)))), share)
     points = [every[point_id] for point_id in draw("embedded-reviews/order", drawn, POINTS)]
     facts = {
-        "task": Task.TEXT_CLASSIFICATION.value,
+        "task": Task.TEXT_CLASSIFICATION,
         "licence": "CC-BY-4.0",
-        "attribution": "D. Kotzias, M. Denil, N. de Freitas and P. Smyth, From Group to Individual Labels using Deep "
-        "Features, KDD 2015; Sentiment Labelled Sentences, UCI Machine Learning Repository, doi:10.24432/C57604; as "
-        "packaged (MIT) in the npm package sentiment 5.0.2",
+        "attribution": dict.fromkeys(
+            SOURCES,
+            "D. Kotzias, M. Denil, N. de Freitas and P. Smyth, From Group to Individual Labels using Deep Features, "
+            "KDD 2015; Sentiment Labelled Sentences, UCI Machine Learning Repository, doi:10.24432/C57604; as packaged "
+            "(MIT) in the npm package sentiment 5.0.2",
+        ),
+        "origin": {"kind": "package", "from": "sentiment 5.0.2", "sha256": read_lock()["sentiment"].sha256},
         "note": "1,000 of 3,000 sentences of reviews from amazon.com, imdb.com and yelp.com, no sentence twice",
     }
     rest = outside(every, points, text_of)

@@ -16,8 +16,8 @@ from rich.text import Text
 from orchestrator.conformance.report import IMAGE_SCOPE, SHOWN_OUTPUT_BYTES, Finding, Notes, Output, Report
 from orchestrator.conformance.rules import Rule
 from orchestrator.conformance.suite import Suite, Target
+from orchestrator.datasets import store as datasets
 from orchestrator.doctor import Health
-from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch.checking import CheckingEngine
@@ -44,10 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if report.passed else SubmissionError.exit_code
 
 
-def target_of(argument: str, tasks: list[str] | None) -> Target:
+def target_of(argument: str, tasks: list[str] | None, folder: Path | None = None) -> Target:
     """Return what is to be checked: a submission.yaml's whole content, or an image with the tasks named.
 
-    Raises UsageError (TASK_MISSING, TASK_UNKNOWN, TASK_NOT_ALLOWED, SUBMISSION_UNREADABLE) and InvalidSubmission.
+    `folder` holds the built datasets. Raises UsageError (TASK_MISSING, TASK_UNKNOWN, TASK_NOT_ALLOWED,
+    SUBMISSION_UNREADABLE) and InvalidSubmission.
     """
     path = Path(argument)
     if path.suffix in _DOCUMENTS or path.is_file():
@@ -58,7 +59,7 @@ def target_of(argument: str, tasks: list[str] | None) -> Target:
                 expected="a submission alone: it names its tasks itself",
                 hint="leave --task out, or give the image's name",
             )
-        return Target.of(read_submission(path, datasets.DEFAULT_DATASETS)[0])
+        return Target.of(read_submission(path, datasets.DEFAULT_DATASETS, datasets.by_task(folder))[0])
     return Target(
         image=argument,
         tasks=tuple(TaskRequest(task=task, precisions=(Precision.FP32,), dataset=name) for task, name in _named(tasks)),
@@ -90,18 +91,21 @@ def _named(tasks: list[str] | None) -> Iterable[tuple[Task, str]]:
 
 def _check(arguments: argparse.Namespace) -> Report:
     try:
-        target = target_of(arguments.target, arguments.task)
+        target = target_of(arguments.target, arguments.task, arguments.datasets)
     except InvalidSubmission as error:
         notes = Notes(IMAGE_SCOPE)
         notes.failed(error, Rule.SUBMISSION)
         return Report(image=arguments.target, config_digest=None, profile_sha256=None, findings=tuple(notes.findings))
+    loaded = {
+        name: datasets.load(name, arguments.datasets) for name in sorted({asked.dataset for asked in target.tasks})
+    }
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(last=arguments.last).installed())
         engine = CheckingEngine.connect()
         stack.callback(engine.close)
         suite = Suite(
             engine=engine,
-            datasets={name: datasets.load(name) for name in sorted({asked.dataset for asked in target.tasks})},
+            datasets=loaded,
             samples=arguments.samples,
             view=View(Progress()) if arguments.json else PlainView(sys.stderr, Progress()),
             interrupts=interrupts,

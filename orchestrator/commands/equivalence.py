@@ -11,8 +11,8 @@ from pathlib import Path
 
 from orchestrator.commands.passphrase import unlocker
 from orchestrator.commands.submission import production_of
+from orchestrator.datasets import store as datasets
 from orchestrator.disk import disk_errors, write_atomic
-from orchestrator.drive import datasets
 from orchestrator.equivalence.comparing import LoggedChallenge, find, open_challenge, seed_of
 from orchestrator.equivalence.endpoint import Endpoint, WireEndpoint
 from orchestrator.equivalence.recorded import Recorder, read_recorded, write_recorded

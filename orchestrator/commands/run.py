@@ -13,8 +13,8 @@ from orchestrator import doctor
 from orchestrator.books import Books, Concluded
 from orchestrator.commands import wall_inputs
 from orchestrator.commands.passphrase import unlocker
+from orchestrator.datasets import store as datasets
 from orchestrator.disk import make_folder, write_atomic
-from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch.engine import DockerEngine
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     wall_inputs.gains([] if arguments.gain_calibration is None else [arguments.gain_calibration], _devices(arguments))
     unlock = unlocker(arguments.passphrase_file)
     wanted = {asked.dataset for request in requests for asked in request.submission.tasks}
+    loaded = {name: datasets.load(name, _folder(arguments)) for name in sorted(wanted)}  # before the first window
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(last=arguments.last).installed())
         books = Books.open(arguments.home, unlock)
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         corridor = Corridor(
             bench=bench,
             books=books,
-            datasets={name: datasets.load(name) for name in sorted(wanted)},
+            datasets=loaded,
             devices=leased_devices(config, work, books.registrar.domain.scope.devices),
             shared=_shared(arguments, diagnosis),
         )
@@ -82,8 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(path: Path, arguments: argparse.Namespace) -> Request:
-    submission, document = read_submission(path, datasets.DEFAULT_DATASETS)
+    named = datasets.by_task(_folder(arguments))
+    submission, document = read_submission(path, datasets.DEFAULT_DATASETS, named)
     return Request(submission=submission, document=document, points=arguments.points, runs=arguments.runs)
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder of built datasets."""
+    folder: Path | None = arguments.datasets
+    return arguments.home / datasets.FOLDER if folder is None else folder
 
 
 def _signed(requests: Sequence[Request], paths: Sequence[Path]) -> list[Request]:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator import assemble
 from orchestrator.commands.passphrase import unlocker
+from orchestrator.datasets.store import DEFAULT_DATASETS, by_task
 from orchestrator.disk import write_atomic
-from orchestrator.drive.datasets import DEFAULT_DATASETS
 from orchestrator.record.keys import load_key
 from orchestrator.submission import read_submission
 from protocol.attestation.beside import read_beside_file, sign_beside
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
             expected=f"sha256: and 64 lower-case hexadecimal digits, and 1 to {MAX_DAYS} days",
             hint="docker image inspect --format '{{.Id}}' IMAGE prints the digest",
         )
-    submission, _ = read_submission(arguments.submission, DEFAULT_DATASETS)
+    submission, _ = read_submission(arguments.submission, DEFAULT_DATASETS, by_task())
     now = datetime.now(UTC)
     statement = SubmissionStatement(
         submission=assemble.submission_claim(submission),

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.conformance.rules import CODES, EXPECTED, Rule
-from orchestrator.drive.datasets import DEFAULT_DATASETS
+from orchestrator.datasets.store import DEFAULT_DATASETS
 from orchestrator.launch import layout
 from orchestrator.session import Deadlines
 from orchestrator.submission import (

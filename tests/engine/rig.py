@@ -25,8 +25,8 @@ import pytest
 import orchestrator.meter.gating
 from orchestrator.books import Books
 from orchestrator.commands.run import BUNDLE_NAME, ROOT_NAME
+from orchestrator.datasets import store as datasets
 from orchestrator.disk import make_folder, write_atomic
-from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
 from orchestrator.launch import cgroups

@@ -19,8 +19,8 @@ from orchestrator.conformance.image import profiles
 from orchestrator.conformance.report import Report
 from orchestrator.conformance.rules import Rule
 from orchestrator.conformance.suite import Suite, Target
+from orchestrator.datasets import store as datasets
 from orchestrator.doctor import Health
-from orchestrator.drive import datasets
 from orchestrator.drive.loadgen import Progress
 from orchestrator.launch.checking import CheckingEngine
 from orchestrator.launch.layout import LABEL_SESSION
@@ -62,7 +62,7 @@ def engine() -> Iterator[CheckingEngine]:
 
 
 def check(engine: CheckingEngine, target: Target, samples: int = 32, deadlines: Deadlines | None = None) -> Report:
-    sets = {name: datasets.load(name) for name in datasets.FOLDERS}
+    sets = {name: datasets.load(name) for name in datasets.PACKAGED}
     view = View(Progress())
     return Suite(engine=engine, datasets=sets, samples=samples, view=view, deadlines=deadlines or Deadlines()).check(
         target

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.new import scaffold
+from orchestrator.datasets.store import DEFAULT_DATASETS, load
 from orchestrator.drive.codec import decode_responses, encode_requests
-from orchestrator.drive.datasets import DEFAULT_DATASETS, load
 from orchestrator.drive.endpoint import Endpoint
 from protocol.errors import ProtocolViolation
 from protocol.methodology.scenario import WARM_UP_QUERIES, Precision

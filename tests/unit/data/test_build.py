@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_digits
 
-from orchestrator.drive.datasets import load
+from orchestrator.datasets.store import load
 
 REFERENCE = Path(__file__).resolve().parents[3] / "reference_containers"
 sys.path.insert(0, str(REFERENCE))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.drive.datasets import load
+from orchestrator.datasets.store import load
 from protocol.attestation.jcs import dumps
 from protocol.errors import VerificationError
 from protocol.methodology import dataset_index as index

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.drive.datasets import DEFAULT_DATASETS, FOLDERS, load
+from orchestrator.datasets.canonical import read_dataset
+from orchestrator.datasets.recipes import RECIPES
+from orchestrator.datasets.store import DEFAULT_DATASETS, PACKAGED, load
 from orchestrator.submission import parse_submission
 from protocol.errors import DatasetUnavailable
 from protocol.methodology.dataset import (
@@ -34,6 +36,7 @@ from protocol.samples import (
     TextPairInput,
 )
 
+STANDARD_TASKS = [task for task in Task if task.value != "image-captioning"]
 REPOSITORY = Path(__file__).resolve().parents[3]
 DATA = REPOSITORY / "orchestrator" / "data"
 # Digests that results were published under; a change of them is a new dataset and needs a new name.
@@ -65,11 +68,11 @@ def copy(tmp_path):
 
 def refusal(name, root):
     with pytest.raises(DatasetUnavailable) as caught:
-        load(name, root)
+        read_dataset(name, root / PACKAGED[name])
     return caught.value
 
 
-@pytest.mark.parametrize("name", sorted(FOLDERS))
+@pytest.mark.parametrize("name", sorted(PACKAGED))
 def test_an_embedded_dataset_is_whole_and_has_its_published_digest(name):
     dataset = load(name)
     assert dataset.digest == dataset_digest(dataset.points) == PUBLISHED[name]
@@ -77,18 +80,20 @@ def test_an_embedded_dataset_is_whole_and_has_its_published_digest(name):
     assert [p.index for p in dataset.points] == list(range(OFFICIAL_POINTS))
     assert dict(dataset.sources) == source_counts(dataset.points)
     assert dataset.licence == "CC-BY-4.0"
-    assert (DATA / FOLDERS[name] / "LICENCE.md").exists()
+    assert (DATA / PACKAGED[name] / "LICENCE.md").exists()
 
 
-@pytest.mark.parametrize("name", sorted(FOLDERS))
+@pytest.mark.parametrize("name", sorted(PACKAGED))
 def test_warm_up_points_pool_and_training_data_are_outside_the_set(name):
     dataset = load(name)
-    pool = [json.loads(line) for line in (DATA / FOLDERS[name] / "pool.jsonl").read_text(encoding="utf-8").splitlines()]
+    pool = [
+        json.loads(line) for line in (DATA / PACKAGED[name] / "pool.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     content = {p.input for p in dataset.points}
     assert len(dataset.warm_up) >= 32
     assert not content & {p.input for p in dataset.warm_up}
     lines = (
-        (REPOSITORY / "reference_containers" / FOLDERS[name] / "train.jsonl").read_text(encoding="utf-8").split("\n")
+        (REPOSITORY / "reference_containers" / PACKAGED[name] / "train.jsonl").read_text(encoding="utf-8").split("\n")
     )
     ids = {json.loads(line)["id"] for line in lines if line}
     assert len(ids) > 500
@@ -107,8 +112,10 @@ def test_the_reviews_are_shared_by_three_sources_in_thirds():
 
 
 def test_labels_and_inputs_are_those_of_the_task():
-    for task, name in DEFAULT_DATASETS.items():
+    for name in PACKAGED:
         dataset = load(name)
+        task = dataset.task
+        assert DEFAULT_DATASETS[task] == name
         assert {p.input.kind for p in (*dataset.points, *dataset.warm_up)} <= REGISTRY[task].inputs
     assert {p.reference for p in load("embedded-reviews").points} == {"negative", "positive"}
     assert {p.reference for p in load("embedded-digits").points} == set("0123456789")
@@ -181,9 +188,11 @@ def test_a_description_that_cannot_be_read_is_refused(copy, old, new):
 
 def test_a_dataset_that_is_not_there_is_refused(tmp_path):
     assert refusal("embedded-reviews", tmp_path).code == "DATASET_UNREADABLE"
-    unknown = refusal("../reviews", None)
-    assert unknown.code == "DATASET_UNKNOWN"
-    assert "embedded-digits" in unknown.expected
+    for name in ("../reviews", "own-not-here"):
+        with pytest.raises(DatasetUnavailable) as caught:
+            load(name, tmp_path)
+        assert caught.value.code == "DATASET_UNKNOWN"
+        assert "embedded-digits" in caught.value.expected
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_points():
@@ -234,9 +243,20 @@ def test_the_reference_vendors_submissions_are_good(vendor):
     document = (REPOSITORY / "reference_containers" / vendor / "submission.yaml").read_bytes()
     submission = parse_submission(document, DEFAULT_DATASETS)
     assert submission.image == f"jouleseal/{vendor}:local"
-    assert all(request.dataset in FOLDERS for request in submission.tasks)
+    assert all(request.dataset in PACKAGED for request in submission.tasks)
 
 
-def test_every_default_dataset_exists():
-    assert set(DEFAULT_DATASETS.values()) == set(FOLDERS)
-    assert set(DEFAULT_DATASETS) == {Task.IMAGE_CLASSIFICATION, Task.TEXT_CLASSIFICATION}
+def test_every_default_dataset_is_here_or_a_recipe_of_its_task_makes_it():
+    for task, name in DEFAULT_DATASETS.items():
+        assert name in PACKAGED or RECIPES[name].task is task
+    assert set(DEFAULT_DATASETS) >= set(STANDARD_TASKS)
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "aies-text-generation"])
+def test_a_dataset_that_is_known_and_not_here_is_answered_with_the_command_that_brings_it(name, tmp_path):
+    with pytest.raises(DatasetUnavailable) as caught:
+        load(name, tmp_path)
+    assert caught.value.code == "DATASET_NOT_BUILT"
+    verb = "build gsm8k" if name == "gsm8k" else "fetch text_generation --revision 2dc92b2ee2cd9776a51"
+    assert caught.value.hint.startswith(f"jouleseal dataset {verb}")
+    assert caught.value.hint.endswith(f"--datasets {tmp_path}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.new import model_name, run, scaffold
-from orchestrator.drive.datasets import DEFAULT_DATASETS, load
+from orchestrator.datasets.store import DEFAULT_DATASETS, load
 from orchestrator.submission import parse_submission
 from protocol.errors import UsageError
 from protocol.samples import ErrorReason, ImageInput, SampleError

@@ -10,7 +10,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from orchestrator.drive.datasets import load
+from orchestrator.datasets.store import load
 from protocol.methodology.scenario import Precision
 from protocol.methodology.tasks import Task
 from protocol.samples import ErrorReason, ImageInput, SampleError

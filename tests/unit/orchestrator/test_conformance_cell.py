@@ -14,8 +14,8 @@ from orchestrator.conformance.cell import CellCheck, rules_of
 from orchestrator.conformance.report import Finding, Notes
 from orchestrator.conformance.rules import Rule
 from orchestrator.conformance.seat import Seat
+from orchestrator.datasets.store import load
 from orchestrator.doctor import Health
-from orchestrator.drive.datasets import load
 from orchestrator.drive.loadgen import Progress
 from orchestrator.live import View
 from orchestrator.session import Bench, SessionOrder

@@ -49,7 +49,6 @@ def test_a_submission_is_checked_in_everything_that_it_names(tmp_path: Path):
     [
         ("acme/m:local", None, "TASK_MISSING"),
         ("acme/m:local", ["chess"], "TASK_UNKNOWN"),
-        ("acme/m:local", ["reasoning"], "TASK_UNKNOWN"),
         ("gone.yaml", ["text-classification"], "TASK_NOT_ALLOWED"),
         ("gone.yaml", None, "SUBMISSION_UNREADABLE"),
     ],

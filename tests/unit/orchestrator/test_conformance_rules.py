@@ -13,7 +13,7 @@ from orchestrator.conformance import page
 from orchestrator.conformance.cell import CELL_RULES
 from orchestrator.conformance.image import IMAGE_RULES
 from orchestrator.conformance.rules import CODES, EXPECTED, Rule
-from orchestrator.drive.datasets import DEFAULT_DATASETS
+from orchestrator.datasets.store import DEFAULT_DATASETS
 from orchestrator.launch.connect import NotYet
 from orchestrator.submission import parse_submission
 from protocol import errors
