@@ -62,10 +62,13 @@ check: $(STAMP) ## Lint, types, import contracts, and everything generated again
 
 test: $(STAMP) images ## All tests but the slow ones, with the real engine
 	@$(NETLESS) $(PY) -m pytest -n auto -m "not slow" tests/unit
+	@$(PY) -m pytest -m "not slow" tests/packages
 	@$(SUDO) $(PY) -m pytest -m "not slow" tests/engine
 
 test-all: $(STAMP) images ## All tests, the slow ones too
 	@$(NETLESS) $(PY) -m pytest -n auto tests/unit
+	@.ci/prepare data
+	@$(PY) -m pytest -n auto tests/packages
 	@$(SUDO) $(PY) -m pytest tests/engine
 
 test-oracles: $(STAMP) ## Ask other people's verifiers (brings them into build/oracles)
