@@ -16,7 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from protocol.attestation.claims import BLAMES, MAX_DEVICES, MAX_LAYERS, MAX_RESOURCES, MAX_RUNS, MAX_SOURCES
+from protocol.attestation.claims import (
+    BLAMES,
+    MAX_DEVICES,
+    MAX_LAYERS,
+    MAX_METRICS,
+    MAX_RESOURCES,
+    MAX_RUNS,
+    MAX_SOURCES,
+)
 from protocol.attestation.equivalence import ENDPOINT_KINDS, EQUIVALENCE_DRAW_RULE, MAX_LEAVES_PER_RUN, VERDICTS
 from protocol.attestation.fields import MAX_TEXT
 from protocol.attestation.jcs import Json
@@ -38,6 +46,7 @@ from protocol.attestation.statement import (
 )
 from protocol.attestation.submission_statement import MAX_DIFFERENCES, MAX_PRECISIONS
 from protocol.methodology.equivalence import COMPARISON_RULE
+from protocol.methodology.tasks import UNSCORED
 from protocol.units import MAX_SAFE_INTEGER
 
 _MAX_PLACE = (1 << 32) - 1  # of an answer in its run, as the readers bound it
@@ -224,7 +233,15 @@ _DEFINITIONS: Mapping[str, Schema] = {
         id=_ref("text"), outcome=_ref("digest"), runs=_array(_ref("comparedRun"), MAX_RUNS, distinct=True)
     ),
     "responses": _object(root=_ref("digest"), leaves=_ref("count")),
-    "quality": _object(metric=_ref("text"), value=_ref("decimal"), errors=_ref("count")),
+    "quality": {
+        **_object(
+            metric=_ref("text"),
+            value=_nullable(_ref("decimal")),
+            errors=_ref("count"),
+            optional={"secondary": _map(_ref("decimal"), MAX_METRICS)},
+        ),
+        **_where("metric", UNSCORED, {}, {"value": _ref("decimal")}),
+    },
     "run": {
         **_object(
             run=_integer(1, MAX_RUNS),

@@ -89,6 +89,7 @@ def statements() -> dict[str, dict]:
         "campaign-plan": plan,
         "session-intent": intent,
         "session-outcome": _of_image("session-outcome", outcome),
+        "session-outcome-metrics": _of_image("session-outcome", {**outcome, "runs": METRICS}),
         "session-outcome-aborted": _of_image("session-outcome", aborted),
         "campaign-result": _of_image("campaign-result", {**closing, "outcomes": links, "cells": [figures], **GOOD}),
         "campaign-result-failed": _of_image("campaign-result", {**closing, "outcomes": links[:1], "cells": [], **BAD}),
@@ -209,6 +210,10 @@ RUN = {
     "quality": {"metric": "accuracy", "value": "0.9430", "errors": 0},
     "discarded": False,
 }
+METRICS = [
+    {**RUN, "quality": {"metric": "wer", "value": "0.124500", "errors": 1, "secondary": {"cer": "0.061200"}}},
+    {**RUN, "run": 2, "window": "run-2", "quality": {"metric": "none", "value": None, "errors": 0}},
+]
 DISCARDED = {**RUN, "figures": None, "responses": None, "quality": None, "discarded": True}
 SESSION = {
     "cell": CELL,
