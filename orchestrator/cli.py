@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.commands.beside_parser import add_beside
+from orchestrator.commands.compare_parser import add_compare
 from orchestrator.commands.dataset_parser import add_dataset, add_datasets_folder
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
@@ -154,6 +155,7 @@ def _declared_elsewhere(commands: argparse._SubParsersAction[argparse.ArgumentPa
     add_witness(commands, Path(os.environ.get("JOULESEAL_WITNESS_HOME", DEFAULT_WITNESS_HOME)).expanduser())
     add_log(commands, home)
     add_restate(commands)
+    add_compare(commands)
     add_open(commands, home)
     add_beside(commands, home)
     add_dataset(commands, home)
@@ -276,6 +278,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911, PLR
             from orchestrator.commands import dataset  # noqa: PLC0415
 
             return dataset.run(arguments)
+        case "compare":
+            from orchestrator.commands import compare  # noqa: PLC0415
+
+            return compare.run(arguments)
         case "restate":
             from orchestrator.commands import restate  # noqa: PLC0415
 

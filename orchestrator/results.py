@@ -5,6 +5,7 @@ Nothing is verified here; only a bundle whose statements cannot be read, or that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.attestation.bundle import BundleFiles
@@ -34,10 +35,10 @@ class Campaign:
     result: CampaignResult | None
 
 
-def read_campaign(files: BundleFiles, number: int) -> Campaign:
-    """Return campaign `number` (from 1), in the order of the results; plans without a result come last.
+def read_campaigns(files: BundleFiles) -> tuple[Campaign, ...]:
+    """Return every campaign, in the order of the results; plans without a result come last.
 
-    Raises VerificationError and Unverifiable where a statement cannot be read, UsageError NO_SUCH_CAMPAIGN.
+    Raises VerificationError and Unverifiable where a statement cannot be read.
     """
     plans: dict[str, CampaignPlan] = {}
     sessions: list[Session] = []
@@ -55,21 +56,31 @@ def read_campaign(files: BundleFiles, number: int) -> Campaign:
             case _:
                 continue
     order = [plan for plan in results if plan in plans] + [plan for plan in plans if plan not in results]
-    if number > len(order):
+    return tuple(_campaign(plan_id, plans[plan_id], sessions, results.get(plan_id)) for plan_id in order)
+
+
+def read_campaign(files: BundleFiles, number: int) -> Campaign:
+    """Return campaign `number` (from 1) of `read_campaigns`; raises UsageError NO_SUCH_CAMPAIGN and the same."""
+    found = read_campaigns(files)
+    if number > len(found):
         raise UsageError(
             code="NO_SUCH_CAMPAIGN",
-            observed=f"campaign {number} of a bundle with {len(order)}",
-            expected=f"a number from 1 to {len(order)}" if order else "a bundle with a campaign's plan",
+            observed=f"campaign {number} of a bundle with {len(found)}",
+            expected=f"a number from 1 to {len(found)}" if found else "a bundle with a campaign's plan",
             hint="`jouleseal-verify inspect` lists what is in the bundle",
         )
-    plan_id = order[number - 1]
-    result_id, closing = results.get(plan_id, (None, None))
+    return found[number - 1]
+
+
+def _campaign(
+    plan_id: str, plan: CampaignPlan, sessions: Sequence[Session], closing: tuple[str, CampaignResult] | None
+) -> Campaign:
     return Campaign(
         plan_id=plan_id,
-        plan=plans[plan_id],
+        plan=plan,
         sessions=tuple(session for session in sessions if session.outcome.campaign == plan_id),
-        result_id=result_id,
-        result=closing,
+        result_id=None if closing is None else closing[0],
+        result=None if closing is None else closing[1],
     )
 
 

@@ -43,6 +43,28 @@ def interval_95(values: Sequence[Fraction | int]) -> Fraction | None:
     return Fraction(_T_975[len(values) - 2]) * spread / square_root(Fraction(len(values)))
 
 
+def difference_95(first: Sequence[Fraction | int], second: Sequence[Fraction | int]) -> Fraction | None:
+    """Return the half-width of the 95 % confidence interval of mean(second) - mean(first); None where none is given.
+
+    Welch's unequal-variances interval with the degrees of freedom of Welch and Satterthwaite, rounded down (B. L.
+    Welch, Biometrika 34, 1947). None for fewer than two values on a side, or more degrees of freedom than the table of
+    Student's t has; 0 where neither varies.
+    """
+    spreads = deviation(first), deviation(second)
+    if spreads[0] is None or spreads[1] is None:
+        return None
+    parts = [
+        spread**2 / len(values) for spread, values in zip(spreads, (first, second), strict=True) if spread is not None
+    ]
+    variance = parts[0] + parts[1]
+    if variance == 0:
+        return Fraction(0)
+    freedom = int(variance**2 / (parts[0] ** 2 / (len(first) - 1) + parts[1] ** 2 / (len(second) - 1)))
+    if not 1 <= freedom <= len(_T_975):
+        return None
+    return Fraction(_T_975[freedom - 1]) * square_root(variance)
+
+
 def square_root(value: Fraction) -> Fraction:
     """Return the square root of a non-negative fraction, rounded down at 30 decimal digits."""
     scale = 10 ** (2 * _SQRT_DIGITS)
