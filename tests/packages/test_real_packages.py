@@ -33,7 +33,7 @@ PUBLISHED = {
     "embedded-foldoc": (
         "53d6585ed52ffc9f049fa93494c1cb15bc8451c88b85e8aa37b9bd3ab606809a",
         "b967eb7ff5a9abe84a24611559fe1eba7a6012cb9e8a389ec181a16e12a14dc1",
-        "d24dba34a324b28b906f81c28adc16a1ea982239da91754860a9a5f2fee55e25",
+        "0fc6a51fb49224093e1668d2274ae66f8a7aec08da1e2c97f9b74a9d020c30a4",
     ),
     "embedded-photos": (
         "63ebcb5f507066a622145d52435537edef29ed00c6ef5d68d6247085db90bdee",
