@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.batch import BatchFile
 from orchestrator.commands.passphrase import unlocker
 from orchestrator.commands.submission import production_of
 from orchestrator.datasets import store as datasets
@@ -17,7 +18,7 @@ from orchestrator.equivalence.comparing import LoggedChallenge, find, open_chall
 from orchestrator.equivalence.endpoint import Endpoint, WireEndpoint
 from orchestrator.equivalence.recorded import Recorder, read_recorded, write_recorded
 from orchestrator.equivalence.sealed import SealedCampaign, read_campaign
-from orchestrator.record.beside import log_beside
+from orchestrator.record.beside import campaign_open, log_beside
 from orchestrator.record.bundle import export
 from orchestrator.record.keys import load_key
 from orchestrator.record.registrar import Registrar
@@ -116,6 +117,11 @@ def _challenge(arguments: argparse.Namespace) -> int:
 
 def _log(arguments: argparse.Namespace) -> int:
     data = _read(arguments.file)
+    unfinished = BatchFile(arguments.home / "batch.json").read()
+    if (
+        unfinished is not None and unfinished.plans
+    ):  # its bundle opens everything from its first plan to its last result
+        raise campaign_open("a batch of several submissions" if len(unfinished.keys) > 1 else "a submission")
     with Registrar.open(arguments.home, unlocker(arguments.passphrase_file)) as voice:
         kept = log_beside(voice, data, now=datetime.now(UTC))
     write_atomic(arguments.out, kept.data)

@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.disk import disk_errors
+from orchestrator.record.beside import BESIDE
 from orchestrator.record.log_copy import CHECKPOINT, JOURNAL, Finding, KeptNote, LogCopy, Recomputed, check_note
 from orchestrator.record.sequence import Recorded, open_campaigns, open_intents
 from orchestrator.record.trust import KEY_EVENTS, PENDING_EVENT, TRUST, read_trust
+from protocol.attestation.beside import SPEAKERS, open_beside
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, read_envelope
 from protocol.attestation.fields import Fields
 from protocol.attestation.jcs import loads_canonical
@@ -49,7 +51,7 @@ _PUBLISHED = "log/checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A statement file that was read: its name, its bundle, its key, and what it says (None for a key event)."""
+    """A statement file that was read: its name, its bundle, its key, and what a runner says (None for others)."""
 
     name: str
     bundle: SigstoreBundle
@@ -165,6 +167,7 @@ def _bundles(home: Path | None, done: Audit) -> Iterator[tuple[str, SigstoreBund
     if home is not None:
         yield from read_statements(home / STATEMENTS, done)
         yield from read_statements(home / KEY_EVENTS, done)
+        yield from read_statements(home / BESIDE, done)
 
 
 def _notes(copy: LogCopy, others: Sequence[Path], done: Audit) -> list[KeptNote]:
@@ -252,25 +255,29 @@ class _Ground:
         hashes = self.found.hashes
         return entry.log_index < len(hashes) and hashes[entry.log_index] == leaf_hash(entry.body)
 
-    def may_sign(self, key: PublicKey, *, event: bool) -> bool:
-        """Tell whether the key is enrolled for a statement of a campaign, or may speak of keys; yes if unknown."""
+    def may_sign(self, key: PublicKey, kind: str) -> bool:
+        """Tell whether the key is enrolled in the role that says this, or may speak of keys; yes if unknown."""
         if self.keyring is None or self.root is None:
             return True
-        if event:
+        if kind == KEY_EVENT:
             return key.key_id in self.root.role_keys(TARGETS_ROLE)
         enrolled = self.keyring.find(key.key_id)
-        return enrolled is not None and enrolled.role == "runner"
+        return enrolled is not None and enrolled.role == SPEAKERS.get(kind, "runner")
 
 
 def _check_statement(name: str, bundle: SigstoreBundle, ground: _Ground, done: Audit) -> None:
-    entry, event = bundle.entry, name.endswith(f"-{KEY_EVENT}{_SUFFIX}")
+    entry, kind = bundle.entry, name.partition("-")[2].removesuffix(_SUFFIX)
+    recorded = None
     try:
         key = parse_leaf(entry.body).key
         bundle.envelope.verify(key)
         check_entry(bundle.envelope, key, entry, ground.policy)
-        if event:
+        if kind == KEY_EVENT:
             parse_key_statement(bundle.envelope.payload)
-        recorded = None if event else recorded_of(bundle)
+        elif kind in SPEAKERS:
+            open_beside(bundle.envelope)
+        else:
+            recorded = recorded_of(bundle)
     except (VerificationError, Unverifiable) as error:
         done.add("STATEMENT_FALSE", name, f"{error.code}: {error.observed}")
         return
@@ -278,7 +285,7 @@ def _check_statement(name: str, bundle: SigstoreBundle, ground: _Ground, done: A
         done.add("STATEMENT_MISPLACED", name, f"the statement of entry {entry.log_index}")
     if not ground.has(entry):
         done.add("NOT_LOGGED", name, f"entry {entry.log_index} of the log is another one")
-    if not ground.may_sign(key, event=event):
+    if not ground.may_sign(key, kind):
         done.add("KEY_UNKNOWN", name, f"signed by {key.key_id[:16]}, which is enrolled for no such statement")
     done.statements.append(Opened(name=name, bundle=bundle, key=key, recorded=recorded))
 

@@ -4,8 +4,9 @@ The rules:
 1. A statement is logged only if a key of its role signed it, is in force by this machine's clock, and is not revoked.
 2. What was logged is not logged again: its file, with the checkpoint that first covered it, is what everybody gets. For
    a challenge that checkpoint is what the draw stands on.
-3. A bundle carries the submissions that its plans name, and what was said of production in its campaigns, with whatever
-   auditors had logged in between.
+3. Nothing is logged while a campaign is open: what stands between its plan and its result must be the runner's.
+4. A bundle carries the submissions that its plans name, and what was said of production in its campaigns, with whatever
+   auditors had logged up to the last finding.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Kept:
 def log_beside(voice: Registrar, data: bytes, *, now: datetime) -> Kept:
     """Log what a vendor or an auditor handed over, have it witnessed, and return it as it is kept.
 
-    UsageError NOT_A_STATEMENT, and NOT_ENROLLED where no key of its role signed it that is in force. RecordUnsound as
-    of `Registrar.append`.
+    UsageError NOT_A_STATEMENT, CAMPAIGN_OPEN, and NOT_ENROLLED where no key of its role signed it that is in force.
+    RecordUnsound as of `Registrar.append`.
     """
     try:
         envelope, statement, _ = read_beside_file(data)
@@ -61,6 +62,8 @@ def log_beside(voice: Registrar, data: bytes, *, now: datetime) -> Kept:
     known = [item for item in kept(voice.domain.home) if item.link.statement_id == envelope.statement_id]
     if known:
         return known[0]
+    for campaign in voice.open_campaigns():
+        raise campaign_open(campaign.plan.submission.submission_id)
     signer = signer_of(voice.domain, envelope, statement.predicate_name, now=now, index=voice.log_size)
     bundle = voice.append(envelope, signer.key)
     folder = voice.domain.home / BESIDE
@@ -133,7 +136,7 @@ def of_campaigns(home: Path, campaigns: Sequence[str], named: Sequence[Statement
     everything = kept(home)
     words = (ProductionEquivalence, EquivalenceChallenge, EquivalenceFinding)
     own = [item for item in everything if isinstance(item.predicate, words) and item.predicate.campaign in campaigns]
-    last = max((item.link.log_index for item in own), default=first)
+    last = max((item.link.log_index for item in own if isinstance(item.predicate, EquivalenceFinding)), default=first)
     between = [
         item
         for item in everything
@@ -141,6 +144,16 @@ def of_campaigns(home: Path, campaigns: Sequence[str], named: Sequence[Statement
     ]
     handed_in = [item for item in everything if item.link in named]
     return tuple(sorted({item.name: item for item in (*handed_in, *own, *between)}.values(), key=lambda i: i.name))
+
+
+def campaign_open(name: str) -> UsageError:
+    """Return the error of somebody who speaks while the runner is not done speaking."""
+    return UsageError(
+        code="CAMPAIGN_OPEN",
+        observed=f"{name} is not measured to its end",
+        expected="no campaign between its plan and its result, and no unfinished jouleseal run",
+        hint="finish it with the same jouleseal run, or close it with --abandon-open; then log this",
+    )
 
 
 def _signed(envelope: Envelope, enrolled: EnrolledKey) -> bool:
