@@ -21,6 +21,7 @@ from orchestrator.commands.dataset_parser import add_dataset, add_datasets_folde
 from orchestrator.commands.keys_parser import add_keys
 from orchestrator.commands.log_parser import DEFAULT_WITNESS_HOME, UNLOCKS, add_log, add_witness
 from orchestrator.commands.open_parser import add_open
+from orchestrator.commands.quality_parser import add_quality
 from orchestrator.commands.restate_parser import add_restate
 from orchestrator.interrupt import ignore_signals
 from protocol.errors import EXIT_INTERNAL, JoulesealError, UsageError
@@ -159,6 +160,7 @@ def _declared_elsewhere(commands: argparse._SubParsersAction[argparse.ArgumentPa
     add_open(commands, home)
     add_beside(commands, home)
     add_dataset(commands, home)
+    add_quality(commands, home)
 
 
 def _run_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -282,6 +284,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:  # noqa: C901, PLR0911, PLR
             from orchestrator.commands import compare  # noqa: PLC0415
 
             return compare.run(arguments)
+        case "quality":
+            from orchestrator.commands import quality  # noqa: PLC0415
+
+            return quality.run(arguments)
         case "restate":
             from orchestrator.commands import restate  # noqa: PLC0415
 
