@@ -21,7 +21,11 @@ STANDIN := GPU-57a2d111-0000-4000-8000-000000000001
 # `make soak SOAK="--only root --executions 1000"` soaks less.
 SOAK    :=
 
-.PHONY: help setup fmt check test test-all test-oracles soak bench bench-peers demo demo-runner proto docs images engine lock clean
+# `make demo TASK=speech-to-text` is one of the ten tasks with its real model and data, downloaded by digest.
+TASK    :=
+
+.PHONY: help setup fmt check test test-all test-oracles soak bench bench-peers demo demo-runner proto docs images \
+  images-vendors engine lock clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +46,9 @@ engine: ## Start a Docker engine where none answers (a running one is left alone
 images: $(STAMP) engine ## Build the base, reference and test images, with no registry
 	@$(SUDO) $(PY) reference_containers/build.py
 	@$(SUDO) $(PY) reference_containers/build.py runner
+
+images-vendors: images ## Build the reference vendors whose models are downloaded, too (about 300 MB)
+	@$(SUDO) $(PY) reference_containers/build.py vendors
 
 fmt: $(STAMP) ## Format
 	@.venv/bin/ruff format .
@@ -88,7 +95,10 @@ docs: $(STAMP) ## Generate the pages that are made from the code
 	@$(PY) -m orchestrator.conformance.page
 	@$(PY) docs/generate.py
 
-ifeq ($(DEVICE),)
+ifneq ($(TASK),)
+demo: $(STAMP) images
+	@$(SUDO) .ci/demo-task $(TASK) $(DEMO)/$(TASK)
+else ifeq ($(DEVICE),)
 demo: $(STAMP) images ## Measure both reference vendors whole, sign, verify (about five minutes)
 	@mkdir -p $(DEMO)
 	@test -e $(HOME_DIR)/trust/root.json || $(SUDO) .venv/bin/jouleseal init --home $(HOME_DIR)
