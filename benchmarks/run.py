@@ -71,7 +71,11 @@ def starts() -> dict[str, float]:
 
 def parts() -> dict[str, list[str]]:
     """Return the other benchmarks, scripts with arguments; the verifier also on the demo's bundle if there is one."""
-    found = {"Sampler": ["sampler.py"], "Verifier, a synthetic bundle larger than the demo's": ["verifier.py"]}
+    found = {
+        "Loading datasets": ["datasets.py"],
+        "Sampler": ["sampler.py"],
+        "Verifier, a synthetic bundle larger than the demo's": ["verifier.py"],
+    }
     if (DEMO / "bundle.tar").exists():
         bundle = ["verifier.py", str(DEMO / "bundle.tar"), "--root", str(DEMO / "root.json")]
         found["Verifier, the demo's bundle"] = bundle
