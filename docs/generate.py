@@ -12,6 +12,10 @@ import sys
 from pathlib import Path
 
 from orchestrator.cli import build_parser as jouleseal_parser
+from orchestrator.datasets.lock import read_lock
+from orchestrator.datasets.recipes import RECIPES
+from orchestrator.datasets.standard import STANDARD_SETS
+from orchestrator.datasets.store import ALSO_FOR, DEFAULT_DATASETS, PACKAGED, load
 from protocol import errors
 from protocol.attestation.schemas import statement_schemas
 from verifier.cli import inspect_parser, open_leaves_parser, verify_parser, vsa_parser
@@ -42,6 +46,43 @@ def schema_pages() -> dict[str, str]:
     }
 
 
+def datasets_page() -> str:
+    """Return the page of datasets with its tables made anew."""
+    page = (DOCS / "datasets.md").read_text(encoding="utf-8")
+    for name, rows in {"embedded": _embedded_rows(), "standard": _standard_rows()}.items():
+        head, _, rest = page.partition(f"<!-- made: {name} -->\n")
+        page = f"{head}<!-- made: {name} -->\n" + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+    return page
+
+
+def _embedded_rows() -> list[str]:
+    """Return a row for every set of the package and of the recipes; a default of its task is set in bold."""
+    lock = read_lock()
+    found = {}
+    for name in PACKAGED:
+        dataset = load(name)
+        task = "" if dataset.task is None else dataset.task.value
+        found[name] = (task, "*in the package*", dataset.licence)
+    for name, recipe in RECIPES.items():
+        used = [lock[package] for package in recipe.packages]
+        tasks = ", ".join([recipe.task.value, *sorted(task.value for task in ALSO_FOR.get(name, ()))])
+        licences = " AND ".join(dict.fromkeys(one.licence for one in used))
+        found[name] = (tasks, ", ".join(f"{one.name} {one.version}" for one in used), licences)
+    defaults = set(DEFAULT_DATASETS.values())
+    return ["| name (bold: the task's default) | task | packages | licence of the packages |", "|---|---|---|---|"] + [
+        f"| {f'**{name}**' if name in defaults else name} | {' | '.join(cells)} |"
+        for name, cells in sorted(found.items())
+    ]
+
+
+def _standard_rows() -> list[str]:
+    return ["| hub | name here | task | columns | mixed from | revision |", "|---|---|---|---|---|---|"] + [
+        f"| {row.hub_id} | {name} | {row.task.value} | {', '.join(row.columns)} | {', '.join(row.mixed)} | "
+        f"{row.revision or 'not seen in full'} |"
+        for name, row in STANDARD_SETS.items()
+    ]
+
+
 def _blocks(parser: argparse.ArgumentParser) -> list[str]:
     """Return the help text of a parser and, below it, of all its subcommands."""
     blocks = [_block(parser)]
@@ -60,7 +101,12 @@ def main() -> int:
     os.environ["COLUMNS"] = _COLUMNS
     os.environ.pop("JOULESEAL_HOME", None)
     stale = []
-    for name, page in {"cli.md": cli_page(), "errors.md": errors_page(), **schema_pages()}.items():
+    for name, page in {
+        "cli.md": cli_page(),
+        "datasets.md": datasets_page(),
+        "errors.md": errors_page(),
+        **schema_pages(),
+    }.items():
         path = DOCS / name
         if "--check" not in sys.argv[1:]:
             path.parent.mkdir(exist_ok=True)
