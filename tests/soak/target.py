@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from protocol.attestation.jcs import dumps
 from protocol.errors import (
+    DatasetUnavailable,
     EngineUnavailable,
     InvalidMeasurement,
     InvalidSubmission,
@@ -20,7 +21,7 @@ from protocol.errors import (
 
 REFUSALS = (
     *(VerificationError, Unverifiable, InvalidMeasurement, UsageError),
-    *(InvalidSubmission, ProtocolViolation, EngineUnavailable),
+    *(InvalidSubmission, ProtocolViolation, EngineUnavailable, DatasetUnavailable),
 )
 MAX_INPUT = 16_384  # bytes of one execution: every rule of every format fits, and a million of them take minutes
 

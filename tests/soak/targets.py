@@ -55,6 +55,7 @@ from protocol.tlog.proofs import parse_growth, parse_inclusion
 from protocol.tlog.tiles import TILE_WIDTH, parse_entries, parse_tile_path
 from tests.golden import vectors
 from tests.soak.outside import OUTSIDE
+from tests.soak.points import DATASETS
 from tests.soak.target import MAX_INPUT, REFUSALS, Target, each, respelled
 from tests.worlds.accelerated import CERTIFICATE, PROFILE
 from tests.worlds.world import IMAGE, Key, World, answer, cell, moment
@@ -312,6 +313,7 @@ TARGETS: tuple[Target, ...] = (
         seeds=lambda: [json.dumps({"format": POLICY_FORMAT, "tier": "T1", "maximumAgeDays": 3}).encode()],
     ),
     *OUTSIDE,
+    *DATASETS,
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.datasets.canonical import read_dataset
+from tests.soak import points
 from tests.soak.parsers import parsers, reached
 from tests.soak.target import Target
 from tests.soak.targets import TARGETS
@@ -46,3 +48,13 @@ def test_only_what_reads_is_reached():
         "tests/soak/target.py:Target.run",
         "tests/unit/soak/test_every_parser.py:test_only_what_reads_is_reached.<locals>.<lambda>",
     }
+
+
+def test_the_folder_in_memory_is_a_dataset_and_its_lines_are_mended():
+    """Otherwise every execution would stop at the first digest."""
+    found = read_dataset(points.NAME, points.Memory(points.honest()))
+    assert len(found.points) == 2
+    (line, *_) = points.lines()
+    assert points.mended(line) == points.mended(line.replace(b"text", b"text", 1))
+    assert points.mended(line.replace(b"a text", b"another text")) != line
+    points.read_point(points.mended(line.replace(b"a text", b"another text")).decode(), 0, points.no_blob)
