@@ -90,8 +90,8 @@ def read_report(data: bytes) -> ReportEnergy:
     """
     try:
         report = json.loads(_text(data), parse_float=_bounded, parse_constant=_no_constant)
-    except ValueError as error:
-        raise _malformed("REPORT_MALFORMED", str(error), "a JSON object of phases") from error
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise _malformed("REPORT_MALFORMED", str(error)[:120], "a JSON object of phases") from error
     if not isinstance(report, dict):
         raise _malformed("REPORT_MALFORMED", "no object", "a JSON object of phases")
     phases = {name: list(_measured(name, report[name])) for name in _ADDED if report.get(name)}

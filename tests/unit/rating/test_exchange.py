@@ -98,3 +98,12 @@ def test_a_report_that_cannot_be_added_up_is_refused(data: bytes, code: str) -> 
     with pytest.raises(UsageError) as caught:
         read_report(data)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "data", [b"1E" + b"4" * 100, b"[" * 100_000, b"[]", b"{", b"NaN"], ids=lambda data: repr(data[:4])
+)
+def test_a_report_that_no_reader_could_hold_is_malformed(data: bytes) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_report(data)
+    assert caught.value.code == "REPORT_MALFORMED"
