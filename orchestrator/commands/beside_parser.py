@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from orchestrator.commands.dataset_parser import add_datasets_folder
+
 _Steps = argparse._SubParsersAction  # noqa: SLF001 - argparse gives the type no other name
 SUBMISSION_DAYS = 30
 _UNLOCKS = "what opens an encrypted key: a file of mode 0600, or a pipe (default: asked at a terminal)"
@@ -12,11 +14,11 @@ _UNLOCKS = "what opens an encrypted key: a file of mode 0600, or a pipe (default
 
 def add_beside(commands: _Steps[argparse.ArgumentParser], home: Path) -> None:
     """Add the commands of vendors and auditors, and those with which an operator logs what they say."""
-    _add_submission(commands)
+    _add_submission(commands, home)
     _add_equivalence(commands, home)
 
 
-def _add_submission(commands: _Steps[argparse.ArgumentParser]) -> None:
+def _add_submission(commands: _Steps[argparse.ArgumentParser], home: Path) -> None:
     """Add the commands with which a vendor signs what it hands in."""
     command = commands.add_parser("submission", help="vendor: sign what you hand in, so that nobody can say otherwise")
     steps = command.add_subparsers(dest="action", required=True, metavar="STEP")
@@ -31,6 +33,7 @@ def _add_submission(commands: _Steps[argparse.ArgumentParser]) -> None:
     sign.add_argument(
         "--days", type=int, default=SUBMISSION_DAYS, help=f"how long it holds (default {SUBMISSION_DAYS})"
     )
+    add_datasets_folder(sign, home)
     _production(sign, required=False)
     _signing(sign)
 
@@ -68,7 +71,7 @@ def _add_equivalence(commands: _Steps[argparse.ArgumentParser], home: Path) -> N
     draw.add_argument("--secret", type=Path, required=True, metavar="FILE", help="the secret that you committed to")
     _out(draw)
 
-    _add_check(steps)
+    _add_check(steps, home)
 
     publish = steps.add_parser("publish", help="operator: write the bundle again, with all that was said of it")
     publish.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle as it was published")
@@ -76,7 +79,7 @@ def _add_equivalence(commands: _Steps[argparse.ArgumentParser], home: Path) -> N
     _out(publish)
 
 
-def _add_check(steps: _Steps[argparse.ArgumentParser]) -> None:
+def _add_check(steps: _Steps[argparse.ArgumentParser], home: Path) -> None:
     check = steps.add_parser(
         "check",
         help="auditor: compare the opened answers with production's, and sign what you find",
@@ -99,6 +102,7 @@ def _add_check(steps: _Steps[argparse.ArgumentParser]) -> None:
     )
     check.add_argument("--plaintext", action="store_true", help="no TLS to <host>:<port>")
     check.add_argument("--record", type=Path, metavar="NEW", help="keep production's answers, for --recorded")
+    add_datasets_folder(check, home)
     _signing(check)
 
 

@@ -25,6 +25,7 @@ from orchestrator.record.registrar import Registrar
 from orchestrator.record.store import EvidenceStore
 from protocol.attestation.beside import Beside, open_beside, read_beside_file, sign_beside
 from protocol.attestation.bundle import POLICY_PATH, read_bundle
+from protocol.attestation.claims import PlanCell
 from protocol.attestation.digest import is_sha256_hex
 from protocol.attestation.equivalence import (
     EQUIVALENCE_DRAW_RULE,
@@ -39,6 +40,7 @@ from protocol.attestation.moment import format_moment
 from protocol.attestation.openings import MAX_OPENINGS_BYTES, SEED_BYTES, parse_openings
 from protocol.attestation.sigstore_bundle import parse_sigstore_bundle
 from protocol.errors import UsageError
+from protocol.methodology.dataset import Dataset
 from protocol.tlog.policy import parse_policy
 
 EXIT_DIFFERS = 1
@@ -148,7 +150,7 @@ def _check(arguments: argparse.Namespace) -> int:
         parse_openings(_read(arguments.openings, limit=MAX_OPENINGS_BYTES)),
         declared=declared,
         endpoint=asked,
-        datasets=lambda cell: datasets.load(cell.dataset.name, arguments.home / datasets.FOLDER),
+        datasets=lambda cell: _dataset(cell, arguments.datasets),
         now=datetime.now(UTC),
     )
     if arguments.record is not None:
@@ -181,6 +183,10 @@ def _endpoint(arguments: argparse.Namespace, logged: LoggedChallenge) -> Endpoin
     local = arguments.endpoint.startswith("unix:")
     roots = None if arguments.tls_roots is None else _read(arguments.tls_roots)
     return WireEndpoint(target=arguments.endpoint, tls=not (local or arguments.plaintext), roots=roots)
+
+
+def _dataset(cell: PlanCell, folder: Path) -> Dataset:
+    return datasets.load(cell.dataset.name, folder)
 
 
 def _declaration(path: Path, campaign: SealedCampaign, wanted: str | None = None) -> tuple[str, ProductionEquivalence]:

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
             expected=f"sha256: and 64 lower-case hexadecimal digits, and 1 to {MAX_DAYS} days",
             hint="docker image inspect --format '{{.Id}}' IMAGE prints the digest",
         )
-    submission, _ = read_submission(arguments.submission, DEFAULT_DATASETS, by_task())
+    submission, _ = read_submission(arguments.submission, DEFAULT_DATASETS, by_task(arguments.datasets))
     now = datetime.now(UTC)
     statement = SubmissionStatement(
         submission=assemble.submission_claim(submission),

@@ -29,8 +29,8 @@ SPEAKS_FOR = {
     "runner": "signs plans, intents, outcomes and results, for its devices alone",
     "log": "signs the log's checkpoints",
     "witness": "cosigns checkpoints, and so says when it saw them",
-    "vendor": "signs that a tested image is what it serves",
-    "auditor": "signs verdicts",
+    "vendor": "signs what it hands in, and that a tested image is what it serves",
+    "auditor": "signs verdicts, and what it finds of production",
 }
 
 

@@ -67,7 +67,7 @@ class Desk:
         self.word = self.story.word()
         self.challenge = self.story.challenge(self.word)
         self.served = Served()
-        monkeypatch.setattr(command, "_dataset", lambda _cell: replace(dataset(), points=POINTS))
+        monkeypatch.setattr(command, "_dataset", lambda _cell, _folder: replace(dataset(), points=POINTS))
         monkeypatch.setattr(command, "WireEndpoint", lambda **_options: self.served)
         (folder / "bundle.tar").write_bytes(self.story.world.tar())
         for name, said in (("word", self.word), ("challenge", self.challenge)):
@@ -188,7 +188,7 @@ def test_another_dataset_and_another_engine_are_refused(desk, capsys, monkeypatc
     monkeypatch.undo()
     monkeypatch.setattr(command, "WireEndpoint", lambda **_options: Served())
     other = replace(dataset(), points=POINTS, digest=sha256_hex(b"other points"))
-    monkeypatch.setattr(command, "_dataset", lambda _cell: other)
+    monkeypatch.setattr(command, "_dataset", lambda _cell, _folder: other)
     assert desk.check() == 2
     assert refused(capsys) == "OTHER_DATASET"
 

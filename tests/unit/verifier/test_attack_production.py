@@ -311,6 +311,17 @@ def test_a_word_before_the_result_and_a_challenge_before_the_word():
     assert codes(world.judge()) == {"EQUIVALENCE_ORDER"}
 
 
+def test_a_challenge_before_the_word_that_it_tries():
+    """The auditor drew first, and the vendor said afterwards what it can stand by."""
+    when = moment(START)
+    known = Production().word(declared_on=when)
+    story = Production()
+    challenge = story.challenge(known)  # a statement's id follows from its words, so it can be named beforehand
+    assert story.word(declared_on=when).statement_id == known.statement_id
+    story.finding(challenge)
+    assert failed(story.world.judge()) == {("equivalence", "EQUIVALENCE_ORDER")}
+
+
 def test_a_challenge_to_a_word_that_is_not_there():
     story = Production()
     word = story.word()
@@ -393,6 +404,15 @@ def test_a_vendors_submission_left_out():
 def test_a_submission_that_no_plan_names():
     world, _ = story_of(names=False)
     assert failed(world.judge()) == {("submission", "SUBMISSION_UNNAMED")}
+
+
+def test_a_submission_signed_when_the_figures_were_known():
+    later = signed(World(trust()))
+    link = {"logIndex": 4, "id": later.statement_id}
+    world = World(trust())
+    Production(world, proprietary=False, edit={"campaign-plan": lambda plan: plan.update(submissionStatement=link)})
+    assert signed(world).link.to_json() == link
+    assert failed(world.judge()) == {("submission", "SUBMISSION_ORDER")}
 
 
 def test_an_old_submission_measured_again():
