@@ -1,4 +1,4 @@
-"""Prints every table of docs/benchmarks.md, measured here in one run: driver, sampler, verifier, start of the commands.
+"""Prints every table of docs/benchmarks.md, measured here in one run: driver, sampler, verifier, record, starts.
 
 `python benchmarks/run.py [--json]`; needs root, an engine and the images of `make images`. Each table also runs alone.
 The driver's table is taken against the null model in a real sandbox under the official launch profile.
@@ -71,10 +71,14 @@ def starts() -> dict[str, float]:
 
 def parts() -> dict[str, list[str]]:
     """Return the other benchmarks, scripts with arguments; the verifier also on the demo's bundle if there is one."""
+    long = ["verifier.py", "--campaigns", "15"]
     found = {
         "Loading datasets": ["datasets.py"],
         "Sampler": ["sampler.py"],
         "Verifier, a synthetic bundle larger than the demo's": ["verifier.py"],
+        "Verifier, sixty sessions of ten runs of 100 queries": [*long, "--points", "100"],
+        "Verifier, sixty sessions of ten official runs": long,
+        "Record": ["record.py"],
     }
     if (DEMO / "bundle.tar").exists():
         bundle = ["verifier.py", str(DEMO / "bundle.tar"), "--root", str(DEMO / "root.json")]

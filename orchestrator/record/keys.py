@@ -50,11 +50,11 @@ class FileSigner:
     """A signer over a key that was read from a file; a `protocol.attestation.keys.Signer`."""
 
     _key: Ed25519PrivateKey = field(repr=False)
+    public_key: PublicKey = field(init=False)  # the public half
 
-    @property
-    def public_key(self) -> PublicKey:
-        """The public half of the signing key."""
-        return ed25519_key(self._key.public_key().public_bytes_raw())
+    def __post_init__(self) -> None:
+        """Work out the public half once, for every signature names it."""
+        object.__setattr__(self, "public_key", ed25519_key(self._key.public_key().public_bytes_raw()))
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64 bytes of the Ed25519 signature."""

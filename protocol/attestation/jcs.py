@@ -23,7 +23,7 @@ MAX_JSON_BYTES = 8 * MIB  # a campaign result over a few hundred cells is under 
 MAX_JSON_DEPTH = 32  # the deepest statement that we write has 8 levels
 
 _MAX_INTEGER_DIGITS = len(str(MAX_SAFE_INTEGER)) + 1  # one more for the sign
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
@@ -102,6 +102,8 @@ def _checked_integer(value: int) -> int:
 
 
 def _check_depth(data: bytes) -> None:
+    if data.count(b"[") + data.count(b"{") <= MAX_JSON_DEPTH:
+        return
     depth = 0
     for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
         depth += 1 if bracket.group() in b"[{" else -1

@@ -18,6 +18,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
@@ -65,7 +66,7 @@ class PublicKey:
     @property
     def key_id(self) -> str:
         """The SHA-256 of the SPKI, in hexadecimal."""
-        return sha256_hex(self.spki)
+        return _named(self.spki)
 
     @property
     def raw(self) -> bytes:
@@ -80,7 +81,7 @@ class PublicKey:
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Return if the signature holds; VerificationError BAD_SIGNATURE if it does not."""
-        key = load_der_public_key(self.spki)
+        key = _loaded(self.spki)
         try:
             if isinstance(key, Ed25519PublicKey):
                 _check_r(signature)
@@ -131,6 +132,16 @@ def public_key(spki: bytes, algorithm: Algorithm) -> PublicKey:
             return PublicKey(algorithm=algorithm, spki=spki)
         case _:
             raise refuse("KEY_ALGORITHM", observed=type(key).__name__, expected=f"a key for {algorithm.value}")
+
+
+@lru_cache(maxsize=1024)
+def _named(spki: bytes) -> str:
+    return sha256_hex(spki)
+
+
+@lru_cache(maxsize=64)  # a bundle has a few keys, and hundreds of signatures by each
+def _loaded(spki: bytes) -> PublicKeyTypes:
+    return load_der_public_key(spki)
 
 
 def _check_r(signature: bytes) -> None:
