@@ -261,6 +261,7 @@ def _flags(plan: CampaignPlan, results: Sequence[CellResult], tier: str, *, unex
     facts = [
         CellFacts(
             task=planned[result.cell_id].task,
+            dataset=planned[result.cell_id].dataset.name,
             energy_kind=result.recomputed["energyKind"],
             measurement_flags=figures.measurement_flags(result.recomputed),
             thirds=planned[result.cell_id].dataset.thirds,

@@ -12,6 +12,7 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     wall-range-changed          the wall meter changed its range inside a run
     tier-below-t3               the record was not witnessed by a quorum with parties outside the operator
     unofficial                  points or runs were shortened
+    own-dataset                 a dataset is a user's own, which is measured and never rated
     hardware-class-unrated      the machine is of no rated class
     dataset-without-thirds      a dataset is not drawn in thirds from three named sources
     dataset-without-shard       a dataset has no private shard
@@ -30,6 +31,7 @@ from fractions import Fraction
 from typing import Final
 
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY
+from protocol.methodology.dataset import is_own
 from protocol.methodology.tasks import REGISTRY, Task, TaskSpec
 from protocol.units import from_decimal
 
@@ -38,6 +40,7 @@ SIMULATED_ENERGY: Final = "simulated-energy"
 UNMEASURED_ENERGY: Final = "unmeasured-energy"
 TIER_BELOW_T3: Final = "tier-below-t3"
 UNOFFICIAL: Final = "unofficial"
+OWN_DATASET: Final = "own-dataset"
 CLASS_UNRATED: Final = "hardware-class-unrated"
 WITHOUT_THIRDS: Final = "dataset-without-thirds"
 WITHOUT_SHARD: Final = "dataset-without-shard"
@@ -60,6 +63,7 @@ class CellFacts:
     """
 
     task: str
+    dataset: str
     energy_kind: str
     measurement_flags: tuple[str, ...]
     thirds: bool
@@ -96,6 +100,8 @@ def open_flags(
 
 def _cell_flags(cell: CellFacts) -> set[str]:
     flags = set(cell.measurement_flags)
+    if is_own(cell.dataset):
+        flags.add(OWN_DATASET)
     if cell.energy_kind != MEASURED:
         flags.add(_KINDS.get(cell.energy_kind, UNMEASURED_ENERGY))
     if not cell.thirds:

@@ -62,6 +62,7 @@ def _flags(story: Story, tier: str, figures: Mapping[str, CellFigures]) -> set[s
     cells = [
         CellFacts(
             task=cell.task,
+            dataset=cell.dataset.name,
             energy_kind=figures[cell.cell_id].recomputed["energyKind"],
             measurement_flags=measurement_flags(figures[cell.cell_id].recomputed),
             thirds=cell.dataset.thirds,
