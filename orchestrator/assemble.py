@@ -20,6 +20,7 @@ from protocol.attestation.claims import (
     Resource,
     StatementLink,
     SubmissionClaim,
+    counts,
 )
 from protocol.attestation.jcs import Json
 from protocol.attestation.moment import format_moment
@@ -246,14 +247,14 @@ def _run_json(run: RunFacts, *, discarded: bool) -> dict[str, Json]:
 
 
 def _committed(outcome: SessionOutcome) -> dict[str, str]:
-    """Return the mean of every metric over a session's runs, and how many samples were answered with an error."""
+    """Return the mean of every metric over a session's runs, and what they counted."""
     claims = [run.quality for run in outcome.runs if run.quality is not None]
     values = [claim.values() for claim in claims]
     means = {
         name: decimal_string(statistics.mean([from_decimal(of_run[name]) for of_run in values]), _QUALITY_PLACES)
         for name in values[0]
     }
-    return {**means, "sampleErrors": str(sum(claim.errors for claim in claims))}
+    return {**means, **counts(claims)}
 
 
 def _flags(plan: CampaignPlan, results: Sequence[CellResult], tier: str, *, unexplained: bool) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from orchestrator.meter.wall_part import log_of
 from orchestrator.record.store import EvidenceStore
 from orchestrator.record.vault import Vault
 from orchestrator.session import FinishedRun, SessionRecord
-from protocol.attestation.claims import QualityClaim, Resource
+from protocol.attestation.claims import QualityClaim, Resource, TokensClaim
 from protocol.attestation.jcs import Json, dumps
 from protocol.attestation.predicates import SessionOutcome
 from protocol.errors import (
@@ -179,11 +179,13 @@ def _run_facts(run: FinishedRun, store: EvidenceStore, figures: RunFigures | Non
 
 
 def _quality(found: Quality) -> QualityClaim:
+    tokens = found.tokens
     return QualityClaim(
         metric=found.metric,
         value=None if found.value is None else decimal_string(found.value, _QUALITY_PLACES),
         errors=found.errors,
         secondary={name: decimal_string(value, _QUALITY_PLACES) for name, value in found.secondary.items()},
+        tokens=None if tokens is None else TokensClaim(counted=tokens.counted, claimed=tokens.claimed),
     )
 
 

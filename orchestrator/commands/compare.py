@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.rating.compare import ENERGY, Comparison, Contender, Row, compare, contender, quality_of, to_json
+from orchestrator.rating.compare import ENERGY, Comparison, Contender, Row, compare, contender, metrics_of, to_json
 from orchestrator.rating.restate import number
 from orchestrator.results import read_campaigns
 from protocol.attestation.bundle import read_bundle
@@ -64,7 +64,7 @@ def _show(console: Console, found: Comparison) -> None:
 
 def _lines(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
     """Yield the table's lines: a name with its unit, and what each result has there."""
-    metrics = dict.fromkeys(name for row in rows if (name := quality_of(row)[0]))
+    metrics = dict.fromkeys(name for row in rows for name in metrics_of(row))
     yield "precision", [row.precision for row in rows]
     for metric in metrics:
         yield metric, [_number(row.committed.get(metric)) for row in rows]

@@ -12,6 +12,7 @@ from orchestrator.disk import make_folder, write_atomic
 from orchestrator.label import LabelFacts, LabelRow, code_text, render
 from orchestrator.results import Campaign, completed, read_campaign
 from protocol.attestation.bundle import read_bundle
+from protocol.attestation.claims import COUNTS
 from protocol.attestation.predicates import CampaignResult
 from protocol.units import decimal_string, from_decimal
 
@@ -38,9 +39,7 @@ def _facts(campaign: Campaign, result_id: str, result: CampaignResult) -> LabelF
     rows = []
     for cell in result.cells:
         asked = planned[cell.cell_id]
-        quality = ", ".join(
-            f"{name} {_short(value)}" for name, value in cell.committed.items() if name != "sampleErrors"
-        )
+        quality = ", ".join(f"{name} {_short(value)}" for name, value in cell.committed.items() if name not in COUNTS)
         interval = cell.recomputed.get(f"{_FIGURE}Interval95")
         energy, spread = _rounded(cell.recomputed[_FIGURE], interval)
         rows.append(

@@ -32,6 +32,28 @@ from protocol.methodology.tasks import REGISTRY, Better, Task, TaskSpec
 from protocol.units import MIB, NS_PER_S, decimal_string
 
 PAGE = Path(__file__).parents[2] / "docs" / "vendor.md"
+_FINAL = (
+    "where the right answer is a number: the first number after the last `####`, else the last number of the text, "
+    "compared by value; else the last line, normalised as SQuAD does"
+)
+_SPANS = (
+    "the rule of SQuAD 2.0's script, the best of the accepted answers; only an empty span is right where there is none"
+)
+_SPEECH = (
+    "jiwer over the set, after NFKC, lower case, and every character that is no letter, digit or apostrophe made a "
+    "space; numbers stay as they are written"
+)
+METRIC_ROWS = (
+    ("`accuracy`, `macro-f1`", "higher", "scikit-learn, over the first label; labels are compared as they are spelt"),
+    ("`exact-match` of a text", "higher", _FINAL),
+    ("`f1`, `exact-match` of a span", "higher", _SPANS),
+    ("`rouge-1`, `rouge-2`, `rouge-l`", "higher", "rouge-score, mean F-measure, no stemming"),
+    ("`bleu`", "higher", "sacrebleu over the corpus, its defaults, from 0 to 1"),
+    ("`spearman`, `pearson`", "higher", "SciPy, for each source apart, averaged by how many points each has"),
+    ("`ap50`", "higher", "pycocotools at IoU 0.5, at most 100 detections a picture; boxes are cut at its edges"),
+    ("`wer`, `cer`", "lower", _SPEECH),
+    ("`judge-accuracy`", "higher", "the share of pictures in which a pinned network sees the digit that was asked for"),
+)
 _MARKED = re.compile(r"<!-- made: ([a-z]+) -->\n.*?<!-- end -->", re.DOTALL)
 _NAME = f"at most {MAX_NAME_CHARS} letters, digits, spaces or `._+:@/()-`, beginning with a letter or digit"
 
@@ -118,6 +140,11 @@ def _task_row(spec: TaskSpec) -> tuple[str, ...]:
     )
 
 
+def metric_table() -> str:
+    """Return how every metric is computed."""
+    return _table(("metric", "better", "how it is computed"), METRIC_ROWS)
+
+
 def rule_table() -> str:
     """Return every rule with what it expects."""
     return _table(("rule", "what is expected"), ((f"`{rule.value}`", EXPECTED[rule]) for rule in Rule))
@@ -144,6 +171,7 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "container": container_table,
         "deadlines": deadline_table,
         "tasks": task_table,
+        "metrics": metric_table,
         "rules": rule_table,
         "codes": code_table,
     }

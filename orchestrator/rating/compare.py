@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Final
 
 from orchestrator.results import Campaign
-from protocol.attestation.claims import CellResult, PlanCell, RunClaim
+from protocol.attestation.claims import COUNTS, CellResult, PlanCell, RunClaim
 from protocol.attestation.jcs import Json
 from protocol.errors import UsageError
 from protocol.methodology import statistics
@@ -209,10 +209,9 @@ def _difference(base: Sequence[Fraction], other: Sequence[Fraction]) -> Differen
     return Difference(share=share, half_width=half_width, clear=half_width is not None and abs(share) > half_width)
 
 
-def quality_of(row: Row) -> tuple[str, str]:
-    """Return the name and the value of a row's quality; empty where none is stated."""
-    named = [(name, value) for name, value in row.committed.items() if name != "sampleErrors" and _is_number(value)]
-    return named[0] if named else ("", "")
+def metrics_of(row: Row) -> tuple[str, ...]:
+    """Return the names of a row's metrics of quality, every one that has a value."""
+    return tuple(name for name, value in row.committed.items() if name not in COUNTS and _is_number(value))
 
 
 def _is_number(text: str) -> bool:

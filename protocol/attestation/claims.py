@@ -6,7 +6,7 @@ specifies; what is written can be read again and gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -292,17 +292,40 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokensClaim:
+    """The output tokens of one run: as the runner's pinned tokenizer counts them, and as the model claims, or None."""
+
+    counted: int
+    claimed: int | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON object `outputTokens`."""
+        return {"counted": self.counted, "claimed": self.claimed}
+
+    @staticmethod
+    def read(fields: Fields) -> TokensClaim:
+        """Read the JSON object `outputTokens`."""
+        claim = TokensClaim(
+            counted=fields.integer("counted"),
+            claimed=None if fields.is_null("claimed") else fields.integer("claimed"),
+        )
+        fields.done()
+        return claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QualityClaim:
     """The quality of one run: the task's metric, its value as a decimal string, and the samples that failed.
 
     `value` is None, and the metric `none`, where the dataset has no references. `secondary` are the task's other
-    metrics; a run without any leaves the field out.
+    metrics; a run without any leaves the field out, and so does one whose task has no tokens.
     """
 
     metric: str
     value: str | None
     errors: int
     secondary: Mapping[str, str] = field(default_factory=dict)
+    tokens: TokensClaim | None = None
 
     def values(self) -> dict[str, str]:
         """Return every value that is there, by its metric."""
@@ -311,7 +334,11 @@ class QualityClaim:
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object `quality`."""
         found: dict[str, Json] = {"metric": self.metric, "value": self.value, "errors": self.errors}
-        return {**found, "secondary": dict(self.secondary)} if self.secondary else found
+        if self.secondary:
+            found["secondary"] = dict(self.secondary)
+        if self.tokens is not None:
+            found["outputTokens"] = self.tokens.to_json()
+        return found
 
     @staticmethod
     def read(fields: Fields) -> QualityClaim:
@@ -322,9 +349,26 @@ class QualityClaim:
             value=None if metric == UNSCORED and fields.is_null("value") else fields.decimal("value"),
             errors=fields.integer("errors"),
             secondary=_decimals(fields.open_map("secondary", limit=MAX_METRICS)) if fields.has("secondary") else {},
+            tokens=TokensClaim.read(fields.child("outputTokens")) if fields.has("outputTokens") else None,
         )
         fields.done()
         return claim
+
+
+def counts(claims: Sequence[QualityClaim]) -> dict[str, str]:
+    """Return what a cell's runs counted, summed: failed samples, and output tokens where every run states them."""
+    found = {"sampleErrors": str(sum(claim.errors for claim in claims))}
+    tokens = [claim.tokens for claim in claims if claim.tokens is not None]
+    if tokens and len(tokens) == len(claims):
+        found["outputTokens"] = str(sum(run.counted for run in tokens))
+        claimed = [run.claimed for run in tokens if run.claimed is not None]
+        if len(claimed) == len(tokens):
+            found["claimedOutputTokens"] = str(sum(claimed))
+    return found
+
+
+COUNTS = frozenset({"sampleErrors", "outputTokens", "claimedOutputTokens"})
+"""The figures of a cell's committed list that are no metric."""
 
 
 def _decimals(fields: Fields) -> dict[str, str]:

@@ -238,7 +238,10 @@ _DEFINITIONS: Mapping[str, Schema] = {
             metric=_ref("text"),
             value=_nullable(_ref("decimal")),
             errors=_ref("count"),
-            optional={"secondary": _map(_ref("decimal"), MAX_METRICS)},
+            optional={
+                "secondary": _map(_ref("decimal"), MAX_METRICS),
+                "outputTokens": _object(counted=_ref("count"), claimed=_nullable(_ref("count"))),
+            },
         ),
         **_where("metric", UNSCORED, {}, {"value": _ref("decimal")}),
     },

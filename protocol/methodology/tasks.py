@@ -134,7 +134,7 @@ def _row(  # noqa: PLR0917 - a table reads best as rows
 # bounds: original JPEG, PNG, FLAC and WAV bytes of the standard datasets with room to spare; answers are text, numbers
 # or one PNG.
 #
-# Metrics: the first decides, the others are published beside it. docs/methodology.md says how each is computed.
+# Metrics: the first decides, the others are published beside it. docs/vendor.md says how each is computed.
 #
 # Floors are our own choice, and exist only where both ends are known: what guessing gives, and what our own reference
 # vendors measure on the embedded sets. Each lies between the two, nearer to guessing than a model in use would come.

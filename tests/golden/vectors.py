@@ -210,8 +210,9 @@ RUN = {
     "quality": {"metric": "accuracy", "value": "0.9430", "errors": 0},
     "discarded": False,
 }
+SPOKEN = {"metric": "wer", "value": "0.124500", "errors": 1, "secondary": {"cer": "0.061200"}}
 METRICS = [
-    {**RUN, "quality": {"metric": "wer", "value": "0.124500", "errors": 1, "secondary": {"cer": "0.061200"}}},
+    {**RUN, "quality": {**SPOKEN, "outputTokens": {"counted": 31_415, "claimed": None}}},
     {**RUN, "run": 2, "window": "run-2", "quality": {"metric": "none", "value": None, "errors": 0}},
 ]
 DISCARDED = {**RUN, "figures": None, "responses": None, "quality": None, "discarded": True}

@@ -1,7 +1,7 @@
 """Check 20: figures on the committed list are bound by response roots, and open until somebody asks for leaves.
 
-What shows without leaves is that the cell's figure is the mean of what its runs claim, and its errors their sum: a
-difference makes the claim false. Agreement proves nothing about the answers, so the claim stays open.
+What shows without leaves is that the cell's figure is the mean of what its runs claim, and its errors and tokens their
+sums: a difference makes the claim false. Agreement proves nothing about the answers, so the claim stays open.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from protocol.attestation.claims import CellResult
+from protocol.attestation.claims import CellResult, counts
 from protocol.methodology.statistics import mean
 from protocol.units import decimal_string, from_decimal
 from verifier.facts import Session, Story
 from verifier.report import CellFigures
 from verifier.walk import Findings, Open, false
-
-SAMPLE_ERRORS = "sampleErrors"
 
 
 def check(stories: Sequence[Story], figures: Mapping[str, Mapping[str, CellFigures]]) -> Open:
@@ -42,7 +40,7 @@ def _check_cell(story: Story, session: Session, cell: CellResult, findings: Find
     for metric in {name for of_run in values for name in of_run}:
         value = mean([from_decimal(of_run[metric]) for of_run in values if metric in of_run])
         expected[metric] = _spelled_alike(value, cell.committed.get(metric, "0"))
-    expected[SAMPLE_ERRORS] = str(sum(claim.errors for claim in claims))
+    expected |= counts(claims)
     if dict(cell.committed) != expected:
         findings.add(
             false(
