@@ -16,7 +16,8 @@ from protocol.wire import Description, LoadOrder, LoadPhase, TaskSupport, serve
 
 HERE = Path(__file__).parent
 MOST_TOKENS = 256  # of one text, as the model's sentence_bert_config.json says; what is longer is cut
-AT_ONCE = 16  # texts in one run of the network: more wait for the longest of them
+AT_ONCE = {Precision.FP32: 16, Precision.INT8: 1}
+"""Texts in one run of the network. INT8 rounds by the largest number of a run: a neighbour would change an answer."""
 LARGEST_BATCH = 256
 
 
@@ -25,6 +26,7 @@ class MiniLM:
 
     def __init__(self) -> None:
         self.session = self.tokenizer = None
+        self.at_once = 1
 
     def describe(self) -> Description:
         """State what the image holds."""
@@ -44,6 +46,7 @@ class MiniLM:
         self.tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(MOST_TOKENS)
+        self.at_once = AT_ONCE[order.precision]
         self.session = open_session(HERE / f"{order.precision.value}.onnx")
         yield LoadPhase.WARMING
         self.infer([TextPairInput(first="a text", second="another text")] * order.batch)
@@ -52,8 +55,8 @@ class MiniLM:
         """Return one vector of length one for each text of tokens, (n, 384); texts of like length run together."""
         made = np.empty((len(texts), 384), np.float32)
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        for begin in range(0, len(order), AT_ONCE):
-            places = order[begin : begin + AT_ONCE]
+        for begin in range(0, len(order), self.at_once):
+            places = order[begin : begin + self.at_once]
             width = len(texts[places[-1]])
             tokens = np.array([[*texts[place], *[0] * (width - len(texts[place]))] for place in places], np.int64)
             mask = (np.arange(width) < np.array([[len(texts[place])] for place in places])).astype(np.float32)
