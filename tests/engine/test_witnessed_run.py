@@ -9,16 +9,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import main
 from orchestrator.commands.witness import unix_now
 from orchestrator.record.domain import open_domain
+from orchestrator.record.keys import encrypt_key
 from orchestrator.record.witness_home import WitnessHome
 from protocol.attestation.predicates import SessionIntent
 from tests.engine import rig as rigs
-from tests.engine.rig import Rig
+from tests.engine.rig import Rig, docker
 from tests.unit.record.witness_world import OUTSIDE, tell, widen, witness
 from verifier.cli import main as verifier
 
@@ -102,3 +104,26 @@ def test_witnesses_that_were_started_again_go_on_from_what_they_remember(rig, ho
             assert code == 0, said
         sizes.append([home.remembered_size(outside.domain.policy.log) for home in outside.homes.values()])
     assert sizes == [[4, 4], [8, 8]]
+
+
+def test_a_run_with_encrypted_keys_shows_its_passphrase_to_nobody(rig, hostile):
+    secret = rig.folder / "secret"
+    secret.write_text("correct horse battery\n")
+    secret.chmod(0o600)
+    for name in ("runner", "log", "witness"):
+        encrypt_key(rig.home / "keys" / f"{name}.pem", b"correct horse battery")
+    submission = rig.submission(hostile["honest"])
+    code, said = rig.completed(submission)
+    assert code == EXIT_RIG
+    assert "KEY_LOCKED" in said
+    with rig.command(submission, words=["--passphrase-file", str(secret)]) as process:
+        next(line for line in process.stderr if "run 1 of 1" in line)
+        own = Path(f"/proc/{process.pid}")
+        shown = (own / "cmdline").read_text() + (own / "environ").read_text()
+        containers = docker("ps", "--quiet", "--filter", f"label=dev.jouleseal.rig={rig.rig_id}").split()
+        assert containers
+        shown += docker("inspect", *containers)
+        process.stderr.read()
+    assert process.returncode == 0
+    assert "correct horse" not in shown
+    assert rig.verdict() == 0
