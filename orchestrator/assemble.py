@@ -18,6 +18,7 @@ from protocol.attestation.claims import (
     PlanCell,
     QualityClaim,
     Resource,
+    ShardClaim,
     StatementLink,
     SubmissionClaim,
     counts,
@@ -27,12 +28,14 @@ from protocol.attestation.moment import format_moment
 from protocol.attestation.predicates import VERIFY_TXT, CampaignPlan, SessionOutcome
 from protocol.attestation.tier import T1
 from protocol.errors import InvalidMeasurement, JoulesealError, SubmissionError
-from protocol.methodology import figures, order, statistics
+from protocol.methodology import figures, order, probes, statistics
 from protocol.methodology.dataset import Dataset
 from protocol.methodology.flags import CellFacts, open_flags
 from protocol.methodology.hardware import DeviceFacts, hardware_class
+from protocol.methodology.probe_figures import ProbeFigures
 from protocol.methodology.scenario import METHOD_VERSION, OFFICIAL_POINTS, OFFICIAL_RUNS
 from protocol.methodology.session_figures import SessionFigures, published
+from protocol.methodology.stages import PROBE_RULE
 from protocol.methodology.tasks import REGISTRY, Task
 from protocol.submission import Campaign, Cell, Submission
 from protocol.units import decimal_string, from_decimal
@@ -56,6 +59,21 @@ class RunFacts:
     response_root: bytes
     response_leaves: int
     quality: QualityClaim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeFacts:
+    """One finished probe: its evidence by digest, its figures where the session was completed, a shard's quality."""
+
+    number: int
+    name: str
+    timeline_sha256: str
+    queries: int
+    samples: int
+    figures: ProbeFigures | None
+    response_root: bytes
+    response_leaves: int
+    quality: QualityClaim | None
 
 
 def failure_of(error: JoulesealError) -> Failure:
@@ -87,8 +105,9 @@ def plan_json(
     prev_plan: str | None,
     profile_sha256: str,
     now: datetime,
+    shards: Mapping[str, ShardClaim] | None = None,
 ) -> dict[str, Json]:
-    """Return the campaign-plan predicate."""
+    """Return the campaign-plan predicate; `shards` are the private shards by the name of their dataset."""
     image = campaign.image
     return {
         "submission": submission_claim(campaign.submission).to_json(),
@@ -103,7 +122,9 @@ def plan_json(
         "official": campaign.official,
         "hardwareClass": hardware_class(devices),
         "devices": [DeviceClaim(uuid=device.uuid, name=device.name).to_json() for device in devices],
-        "cells": [_cell_json(cell, datasets[cell.dataset]) for cell in campaign.cells],
+        "cells": [
+            _cell_json(cell, datasets[cell.dataset], (shards or {}).get(cell.dataset)) for cell in campaign.cells
+        ],
         "orderRule": order.ORDER_RULE,
         "statistic": figures.STATISTIC,
         "attemptsPerCell": campaign.attempts_per_cell,
@@ -135,6 +156,7 @@ class OutcomeFacts:
     trace_sha256: str | None = None
     trace_chain: str | None = None
     runs: Sequence[RunFacts] = ()
+    probes: Sequence[ProbeFacts] = ()
     environment: Mapping[str, Json] | None = None
     dependencies: Sequence[Resource] = ()
     byproducts: Sequence[Resource] = ()
@@ -142,11 +164,17 @@ class OutcomeFacts:
 
 def without_evidence(facts: OutcomeFacts, failure: Failure) -> OutcomeFacts:
     """Return the facts of a session whose evidence could not be kept: aborted, and nothing but its place and time."""
-    return replace(facts, failure=failure, trace_sha256=None, trace_chain=None, runs=(), dependencies=(), byproducts=())
+    return replace(
+        facts, failure=failure, trace_sha256=None, trace_chain=None, runs=(), probes=(), dependencies=(), byproducts=()
+    )
 
 
 def outcome_json(facts: OutcomeFacts) -> dict[str, Json]:
-    """Return the session-outcome predicate; the runs of an aborted session are published as discarded."""
+    """Return the session-outcome predicate; runs and probes of an aborted session are published as discarded."""
+    discarded = facts.failure is not None
+    asked: dict[str, Json] = {}
+    if facts.probes:
+        asked["probes"] = [_probe_json(probe, discarded=discarded) for probe in facts.probes]
     return {
         "campaign": facts.campaign,
         "intent": facts.intent.to_json(),
@@ -159,10 +187,11 @@ def outcome_json(facts: OutcomeFacts) -> dict[str, Json]:
         "finishedOn": format_moment(facts.finished),
         "traceSha256": facts.trace_sha256,
         "traceChain": facts.trace_chain,
-        "runs": [_run_json(run, discarded=facts.failure is not None) for run in facts.runs],
+        "runs": [_run_json(run, discarded=discarded) for run in facts.runs],
         "environment": dict(facts.environment or {}),
         "resolvedDependencies": [item.to_json() for item in facts.dependencies],
         "byproducts": [item.to_json() for item in facts.byproducts],
+        **asked,
     }
 
 
@@ -211,7 +240,8 @@ def is_official(points: int, runs: int) -> bool:
     return (points, runs) == (OFFICIAL_POINTS, OFFICIAL_RUNS)
 
 
-def _cell_json(cell: Cell, dataset: Dataset) -> dict[str, Json]:
+def _cell_json(cell: Cell, dataset: Dataset, shard: ShardClaim | None) -> dict[str, Json]:
+    private: dict[str, Json] = {} if shard is None else {"privateShard": shard.to_json()}
     return {
         "id": cell.cell_id,
         "task": cell.task.value,
@@ -225,8 +255,10 @@ def _cell_json(cell: Cell, dataset: Dataset) -> dict[str, Json]:
             "sha256": dataset.digest,
             "sources": dict(dataset.sources),
             "thirds": dataset.thirds,
-            "shard": False,
+            "shard": shard is not None,
+            **private,
         },
+        "probes": PROBE_RULE,
     }
 
 
@@ -242,6 +274,21 @@ def _run_json(run: RunFacts, *, discarded: bool) -> dict[str, Json]:
         "figures": found,
         "responses": {"root": run.response_root.hex(), "leaves": run.response_leaves},
         "quality": run.quality.to_json(),
+        "discarded": discarded,
+    }
+
+
+def _probe_json(probe: ProbeFacts, *, discarded: bool) -> dict[str, Json]:
+    figures = None if discarded or probe.figures is None else probe.figures.to_json()
+    return {
+        "number": probe.number,
+        "window": probe.name,
+        "timelineSha256": probe.timeline_sha256,
+        "queries": probe.queries,
+        "samples": probe.samples,
+        "figures": figures,  # type: ignore[dict-item]
+        "responses": {"root": probe.response_root.hex(), "leaves": probe.response_leaves},
+        "quality": None if probe.quality is None else probe.quality.to_json(),
         "discarded": discarded,
     }
 
@@ -266,7 +313,8 @@ def _flags(plan: CampaignPlan, results: Sequence[CellResult], tier: str, *, unex
             energy_kind=result.recomputed["energyKind"],
             measurement_flags=figures.measurement_flags(result.recomputed),
             thirds=planned[result.cell_id].dataset.thirds,
-            shard=planned[result.cell_id].dataset.shard,
+            shard=planned[result.cell_id].private_points > 0,
+            judged=probes.judged(result.recomputed),
             quality=result.committed.get(REGISTRY[Task(planned[result.cell_id].task)].quality_metric),
         )
         for result in results

@@ -102,8 +102,9 @@ class Books:
             for item in outcomes_of(self.registrar.history, plan.statement_id)
             if isinstance(item.predicate, SessionOutcome)
         ]
+        planned = {cell.cell_id: cell for cell in plan.predicate.cells}
         cells = {
-            outcome.cell: finished_session(outcome, self.evidence)
+            outcome.cell: finished_session(outcome, planned[outcome.cell], self.evidence)
             for _, outcome in outcomes
             if outcome.status == "completed"
         }

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from orchestrator import assemble
 from orchestrator.books import Books
-from orchestrator.evidence import keep_session, runner_environment
+from orchestrator.datasets.shard import Shard
+from orchestrator.evidence import DATASET_INDEX, keep_session, runner_environment
 from orchestrator.launch.profile import LaunchProfile
 from orchestrator.record.sequence import Recorded, outcomes_of
 from orchestrator.session import Bench, SessionOrder, conduct
@@ -28,6 +29,7 @@ from protocol.errors import (
     StorageFull,
     SubmissionError,
 )
+from protocol.methodology import dataset_index
 from protocol.methodology.dataset import Dataset
 from protocol.methodology.figures import cell_figures
 from protocol.submission import Campaign, Cell
@@ -56,13 +58,14 @@ class Admitted:
 class Walk:
     """One campaign's sessions, one after another, until every planned cell has its outcome.
 
-    `shared` is evidence that every session refers to, by name. `sessions_before` and `sessions_total` place the
-    campaign in its batch, for whoever watches.
+    `shards` are the private shards by dataset, `shared` is evidence that every session refers to, by name.
+    `sessions_before` and `sessions_total` place the campaign in its batch, for whoever watches.
     """
 
     bench: Bench
     books: Books
     datasets: Mapping[str, Dataset]
+    shards: Mapping[str, Shard]
     shared: Sequence[tuple[str, bytes]]
     item: Admitted
     plan_id: str
@@ -121,6 +124,7 @@ class Walk:
             pass
         predicate = assemble.intent_json(self.plan_id, cell, attempt, datetime.now(UTC))
         intent = self.books.record(SESSION_INTENT, self.item.subject, predicate)
+        shard = self.shards.get(cell.dataset)
         order = SessionOrder(
             session_id=session_id(intent),
             cell=cell,
@@ -129,6 +133,8 @@ class Walk:
             cpus=self.item.campaign.submission.resources.cpus,
             dataset=self.datasets[cell.dataset],
             nonce=bytes.fromhex(intent.nonce),
+            private=() if shard is None else shard.points,
+            private_sha256=None if shard is None else shard.salted_sha256,
         )
         record = conduct(self.bench, order)
         place = assemble.OutcomeFacts(
@@ -149,7 +155,7 @@ class Walk:
                 store=self.books.evidence,
                 vault=self.books.vault,
                 environment=runner_environment(self.bench.engine.facts().to_json()),
-                shared=dict([("launch-profile", self.item.profile.to_json()), *self.shared]),
+                shared=self._shared(cell),
                 wall_log=self.bench.wall_log,
             )
             facts, error = kept.facts, kept.error
@@ -162,6 +168,12 @@ class Walk:
         if error is None:
             self.bench.view.note(f"{cell.cell_id}: {_summary(facts)}")
         return error
+
+    def _shared(self, cell: Cell) -> dict[str, bytes]:
+        """Return the evidence that sessions of this cell refer to together, by name."""
+        index = dataset_index.pack(self.datasets[cell.dataset].points)
+        named = [("launch-profile", self.item.profile.to_json()), (DATASET_INDEX, index)]
+        return dict([*named, *self.shared])
 
 
 def session_id(intent: Recorded) -> str:

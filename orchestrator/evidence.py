@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import __version__
-from orchestrator.assemble import OutcomeFacts, RunFacts, failure_of
+from orchestrator.assemble import OutcomeFacts, ProbeFacts, RunFacts, failure_of
 from orchestrator.evaluate.quality import Quality
 from orchestrator.meter.wall_part import log_of
 from orchestrator.record.store import EvidenceStore
 from orchestrator.record.vault import Vault
-from orchestrator.session import FinishedRun, SessionRecord
-from protocol.attestation.claims import QualityClaim, Resource, TokensClaim
+from orchestrator.session import FinishedProbe, FinishedRun, SessionRecord
+from protocol.attestation.claims import PlanCell, QualityClaim, Resource, TokensClaim
 from protocol.attestation.jcs import Json, dumps
 from protocol.attestation.predicates import SessionOutcome
+from protocol.attestation.probed import claimed_quality, probed_of
 from protocol.errors import (
     InvalidMeasurement,
     JoulesealError,
@@ -24,18 +25,20 @@ from protocol.errors import (
     TraceGap,
     VerificationError,
 )
-from protocol.methodology import timeline
+from protocol.methodology import dataset_index, timeline
 from protocol.methodology.acceptance import OF_THE_SANDBOX
 from protocol.methodology.beside import BESIDE, WALL_LOG, read_beside
 from protocol.methodology.energy import validate
 from protocol.methodology.figures import RunFigures
+from protocol.methodology.probe_figures import Probed, ProbeFigures
 from protocol.methodology.session_figures import SessionFigures, session_figures
 from protocol.methodology.trace import PowerTrace, parse_trace
 from protocol.units import decimal_string
 
 _QUALITY_PLACES = 6
 _JSON = "application/json"
-_MEDIA = {WALL_LOG: "text/csv"}
+DATASET_INDEX = "dataset-index"
+_MEDIA = {WALL_LOG: "text/csv", DATASET_INDEX: dataset_index.MEDIA_TYPE}
 _READ_BESIDE = "compare the wall meter's log with docs/wall-meter.md; the session is void and repeated"
 
 
@@ -66,12 +69,14 @@ def keep_session(
     trace, error = _judge(record)
     files = dict(shared)
     figures: dict[int, RunFigures] = {}
+    of_probes: Mapping[str, ProbeFigures] = {}
     if trace is not None and error is None:
         try:
             validate(trace)
             if wall_log is not None:
                 files[WALL_LOG] = log_of(wall_log, trace)
-            found = session_figures(trace, [run.records for run in record.runs], read_beside(files))
+            found = session_figures(trace, [run.records for run in record.runs], read_beside(files), _probed(record))
+            of_probes = found.probes
             figures = {run.run: of_run for run, of_run in zip(record.runs, found.runs, strict=True)}
         except InvalidMeasurement as broken:
             error = _blamed(broken)
@@ -86,7 +91,9 @@ def keep_session(
         byproducts.append(_resource(store, "sandbox-inspect", dumps(_strings(record.inspect))))
     trace_sha256 = None if trace is None or record.trace is None else store.put(record.trace)
     runs = [_run_facts(run, store, figures.get(run.run)) for run in record.runs]
+    probes = [_probe_facts(probe, store, of_probes.get(probe.probe.name)) for probe in record.probes]
     answers = {run.run: run.commitment.answers for run in record.runs}
+    answers |= {probe.probe.number: probe.commitment.answers for probe in record.probes}
     if answers:
         vault.put(record.order.session_id, record.secret, answers)
     facts = OutcomeFacts(
@@ -101,6 +108,7 @@ def keep_session(
         trace_sha256=trace_sha256,
         trace_chain=None if trace is None else trace.digest,
         runs=runs,
+        probes=probes,
         environment={**environment, "model": dict(record.description)},
         dependencies=_dependencies(record),
         byproducts=byproducts,
@@ -108,8 +116,11 @@ def keep_session(
     return Kept(facts=facts, error=error)
 
 
-def finished_session(outcome: SessionOutcome, store: EvidenceStore) -> SessionFigures:
-    """Return the figures of a completed session from its stored evidence, as an auditor would compute them."""
+def finished_session(outcome: SessionOutcome, cell: PlanCell, store: EvidenceStore) -> SessionFigures:
+    """Return the figures of a completed session from its stored evidence, as an auditor would compute them.
+
+    `cell` is the planned cell that it is of.
+    """
     if outcome.trace_sha256 is None:
         raise RecordUnsound(
             code="EVIDENCE_LOST",
@@ -120,7 +131,8 @@ def finished_session(outcome: SessionOutcome, store: EvidenceStore) -> SessionFi
     trace = parse_trace(store.get(outcome.trace_sha256))
     named = {item.name: store.get(item.sha256) for item in outcome.byproducts if item.name in BESIDE}
     timelines = [timeline.unpack(store.get(run.timeline_sha256)) for run in outcome.runs]
-    return session_figures(trace, timelines, read_beside(named))
+    of_probes = {probe.name: timeline.unpack(store.get(probe.timeline_sha256)) for probe in outcome.probes}
+    return session_figures(trace, timelines, read_beside(named), probed_of(outcome, cell, of_probes))
 
 
 def readable_trace(outcome: SessionOutcome, store: EvidenceStore) -> PowerTrace | None:
@@ -164,6 +176,35 @@ def _no_trace(observed: str) -> TraceGap:
     )
 
 
+def _probed(record: SessionRecord) -> Probed:
+    """Return what was asked between a session's runs, its qualities as they are signed."""
+    claims = [(probe, _quality(probe.quality)) for probe in record.probes if probe.quality is not None]
+    return Probed(
+        asked=record.order.asked,
+        timelines={probe.probe.name: probe.records for probe in record.probes},
+        public=claimed_quality([(_quality(run.quality), run.quality.samples) for run in record.runs]),
+        private=claimed_quality([(claim, sum(_private(probe))) for probe, claim in claims]),
+    )
+
+
+def _private(probe: FinishedProbe) -> list[int]:
+    return [len(message.places) for message in probe.probe.messages if message.role == "private"]
+
+
+def _probe_facts(probe: FinishedProbe, store: EvidenceStore, figures: ProbeFigures | None) -> ProbeFacts:
+    return ProbeFacts(
+        number=probe.probe.number,
+        name=probe.probe.name,
+        timeline_sha256=store.put(timeline.pack(probe.records)),
+        queries=len(probe.records),
+        samples=sum(query.samples for query in probe.records),
+        figures=figures,
+        response_root=probe.commitment.root,
+        response_leaves=probe.commitment.leaves,
+        quality=None if probe.quality is None else _quality(probe.quality),
+    )
+
+
 def _run_facts(run: FinishedRun, store: EvidenceStore, figures: RunFigures | None) -> RunFacts:
     return RunFacts(
         run=run.run,
@@ -191,7 +232,10 @@ def _quality(found: Quality) -> QualityClaim:
 
 def _dependencies(record: SessionRecord) -> list[Resource]:
     order = record.order
+    shard = order.private_sha256
+    bound = [] if shard is None else [Resource(name=f"private-shard:{order.dataset.name}", sha256=shard)]
     return [
+        *bound,
         Resource(name=f"dataset:{order.dataset.name}", sha256=order.dataset.digest),
         Resource(name="image-config", sha256=order.image.config_digest.removeprefix("sha256:")),
         Resource(name="launch-profile", sha256=order.profile.digest()),

@@ -21,6 +21,7 @@ from orchestrator import assemble
 from orchestrator.batch import Batch
 from orchestrator.books import Books, Concluded
 from orchestrator.campaign import Admitted, Walk, session_id
+from orchestrator.datasets.shard import Shard
 from orchestrator.launch import cgroups
 from orchestrator.launch.device import DeviceLease
 from orchestrator.launch.profile import build_profile
@@ -64,6 +65,7 @@ class Corridor:
     datasets: Mapping[str, Dataset]
     devices: tuple[DeviceFacts, ...] = ()
     shared: Sequence[tuple[str, bytes]] = field(default=())
+    shards: Mapping[str, Shard] = field(default_factory=dict)
 
     def run_batch(self, requests: Sequence[Request], out: Path, *, abandon_open: bool) -> tuple[Concluded, ...]:
         """Measure submissions one after another and write their bundle to `out`; continues an unfinished batch.
@@ -90,6 +92,7 @@ class Corridor:
                 bench=self.bench,
                 books=self.books,
                 datasets=self.datasets,
+                shards=self.shards,
                 shared=self.shared,
                 item=item,
                 plan_id=plan_id,
@@ -137,9 +140,11 @@ class Corridor:
             self._check_signed(request.signed, campaign)
         # Profile and devices belong to the key: a session under others would not be of the same plan.
         leased = "+".join(device.uuid for device in self.devices)
+        named = {cell.dataset for cell in cells} & set(self.shards)
+        shards = "".join(f":{self.shards[name].salted_sha256}" for name in sorted(named))
         key = (
             f"{submission.document_sha256}:{image.config_digest}:{profile.digest()}:{leased}"
-            f":{request.points}:{request.runs}"
+            f":{request.points}:{request.runs}{shards}"
         )
         return Admitted(campaign=campaign, document=request.document, profile=profile, key=key, signed=request.signed)
 

@@ -6,10 +6,10 @@ Life of a session (the corridor knows the rooms; the rooms do not know each othe
  3. The socket is opened without following anything, and it is the sandbox's own.
  4. Health, Describe, Load: each has a deadline and an error code.
  5. Warm-up, on points outside the dataset.
- 6. An idle window. Then for each run: requests are serialised; on an accelerator the meter waits until it is at rest,
-    and locates ticks of its counter; the run's window, in which the driver only sends, receives, reads the clock and
-    appends, on an accelerator pass after pass until the window is long enough; an idle window again. Answers are
-    parsed and judged after that.
+ 6. An idle window. Then for each run, and each probe that the nonce has put between them (`stages`): requests are
+    serialised; on an accelerator the meter waits until it is at rest, and locates ticks of its counter; the window, in
+    which the driver only sends, receives, reads the clock and appends, in a run on an accelerator pass after pass until
+    the window is long enough; an idle window again. Answers are parsed and judged after that.
  7. Unload, the sandbox and its volumes go, the sampler closes its record.
 
 Whatever happens, the sandbox and its volumes are gone afterwards and what was finished is kept. Stopping is safe at any
@@ -49,7 +49,9 @@ from protocol.errors import (
 )
 from protocol.methodology import order
 from protocol.methodology.dataset import Dataset
+from protocol.methodology.scenario import PROBE_IDLE_NS
 from protocol.methodology.session_figures import required_window_ns
+from protocol.methodology.stages import Asked, Probe, stages, window_name
 from protocol.methodology.tasks import REGISTRY, TaskSpec
 from protocol.methodology.timeline import QueryRecord
 from protocol.samples import Point
@@ -93,7 +95,11 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOrder:
-    """What one session is to do: one cell of one image, under one profile, with the nonce of its witnessed intent."""
+    """What one session is to do: one cell of one image, under one profile, with the nonce of its witnessed intent.
+
+    `private` are the points of the private shard that the plan binds by its salted digest `private_sha256`, none
+    without one.
+    """
 
     session_id: str
     cell: Cell
@@ -102,6 +108,19 @@ class SessionOrder:
     cpus: int
     dataset: Dataset
     nonce: bytes
+    private: tuple[Point, ...] = ()
+    private_sha256: str | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What its windows follow from."""
+        return Asked(
+            nonce=self.nonce,
+            points=len(self.points),
+            batch=self.cell.scenario.batch,
+            runs=self.cell.runs,
+            private=len(self.private),
+        )
 
     @property
     def spec(self) -> TaskSpec:
@@ -124,6 +143,16 @@ class FinishedRun:
     commitment: commitment.Commitment
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedProbe:
+    """One probe after its window closed; `quality` is that of its private answers, None where it asked none."""
+
+    probe: Probe
+    records: tuple[QueryRecord, ...]
+    quality: quality.Quality | None
+    commitment: commitment.Commitment
+
+
 @dataclass(slots=True, kw_only=True)
 class SessionRecord:
     """What a session leaves: `error` is None where it ran to its end.
@@ -136,6 +165,7 @@ class SessionRecord:
     finished: datetime
     error: JoulesealError | None = None
     runs: list[FinishedRun] = field(default_factory=list)
+    probes: list[FinishedProbe] = field(default_factory=list)
     trace: bytes | None = None
     inspect: dict[str, object] | None = None
     description: dict[str, str] = field(default_factory=dict)
@@ -273,8 +303,11 @@ class _Conversation:
             self._warm_up(endpoint)
             self.bench.view.stage("idle baseline")
             gating.idle(sampler, 0)
-            for run in range(1, cell.runs + 1):
-                self.record.runs.append(self._run(sampler, endpoint, run))
+            for number, stage in enumerate(stages(self.session.asked), 1):
+                if isinstance(stage, int):
+                    self.record.runs.append(self._run(sampler, endpoint, stage, number))
+                else:
+                    self.record.probes.append(self._probe(sampler, endpoint, stage, number))
             self.bench.view.stage("unloading the model")
             endpoint.unload(deadlines.unload_s)
 
@@ -283,24 +316,54 @@ class _Conversation:
         points = [pool[i % len(pool)] for i in range(self.session.spec.warm_up_queries * batch)]
         codec.decode_responses(ask(endpoint, self.session, points).responses, points, self.session.spec, batch)
 
-    def _run(self, sampler: Sampler, endpoint: Endpoint, run: int) -> FinishedRun:
-        session, view = self.session, self.bench.view
-        began = time.monotonic()
-        points = [session.points[i] for i in order.run_order(session.nonce, run, len(session.points))]
-        view.run_begins(run, session.cell.runs, -(-len(points) // session.cell.scenario.batch))
+    def _window(
+        self, sampler: Sampler, endpoint: Endpoint, points: Sequence[Point], stage: int | Probe, number: int
+    ) -> loadgen.RunRecord:
+        """Ask points inside a window of their own, and meter the idle window `number` after it.
+
+        A probe asks its points once, however short that is: what is asked again is no longer new.
+        """
+        probe = not isinstance(stage, int)
 
         def metered(drive: Drive) -> loadgen.RunRecord:
             gating.settle(sampler)
             gating.arm(sampler)
-            least_ns = required_window_ns(sampler.update_ns) if sampler.devices else 0
-            sampler.open_window(f"run-{run}")
-            view.window_opens(least_ns / NS_PER_S)
+            least_ns = required_window_ns(sampler.update_ns) if sampler.devices and not probe else 0
+            sampler.open_window(window_name(stage))
+            self.bench.view.window_opens(least_ns / NS_PER_S)
             passed = drive(least_ns)
             closed_ns = sampler.close_window()
-            gating.idle(sampler, run, closed_ns)
+            gating.idle(sampler, number, closed_ns, PROBE_IDLE_NS if probe else None)
             return passed
 
-        passed = ask(endpoint, session, points, metered, self.bench.progress)
+        return ask(endpoint, self.session, points, metered, self.bench.progress)
+
+    def _probe(self, sampler: Sampler, endpoint: Endpoint, probe: Probe, number: int) -> FinishedProbe:
+        session = self.session
+        self.bench.view.stage(f"probe {probe.name}: {len(probe.messages)} queries among the runs")
+        self.bench.progress.done = 0
+        asked = [(message, place) for message in probe.messages for place in message.places]
+        points = [(session.private if m.role == "private" else session.points)[place] for m, place in asked]
+        passed = self._window(sampler, endpoint, points, probe, number)
+        answers = codec.decode_responses(passed.responses, points, session.spec, session.cell.scenario.batch)
+        sampler.check()
+        private = [at for at, (message, _) in enumerate(asked) if message.role == "private"]
+        found = None
+        if private:
+            found = quality.score(session.spec, [points[at] for at in private], [answers[at] for at in private])
+        committed = commitment.commit(
+            self.record.secret,
+            probe.number,
+            {place: codec.encode_answer(answer) for place, answer in enumerate(answers)},
+        )
+        return FinishedProbe(probe=probe, records=passed.queries, quality=found, commitment=committed)
+
+    def _run(self, sampler: Sampler, endpoint: Endpoint, run: int, number: int) -> FinishedRun:
+        session, view = self.session, self.bench.view
+        began = time.monotonic()
+        points = [session.points[i] for i in order.run_order(session.nonce, run, len(session.points))]
+        view.run_begins(run, session.cell.runs, -(-len(points) // session.cell.scenario.batch))
+        passed = self._window(sampler, endpoint, points, run, number)
         answers = codec.decode_responses(passed.responses, points, session.spec, session.cell.scenario.batch)
         passes = len(answers) // len(points)
         found = quality.score(session.spec, points * passes, answers)

@@ -7,12 +7,13 @@ signatures  -> Logged        the same, now known to be signed by a key that was 
 statements  -> Opened        the runner's, read
 beside      -> Spoken        a vendor's or an auditor's, read
 campaign    -> Story         plan, sessions and result of one campaign
-timeline    -> Timelines     every query of every run
+timeline    -> Timelines     every query of every run and probe
 trace       -> Traces        the meter's records
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -163,5 +164,13 @@ class Story:
         return tuple(session for session in self.sessions if session.completed)
 
 
-Timelines = dict[str, tuple[tuple[QueryRecord, ...], ...]]  # by outcome id, one per run
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTimelines:
+    """Every query of a session: a timeline a run, and one a probe by its window."""
+
+    runs: tuple[tuple[QueryRecord, ...], ...]
+    probes: Mapping[str, tuple[QueryRecord, ...]]
+
+
+Timelines = dict[str, SessionTimelines]  # by outcome id
 Traces = dict[str, PowerTrace]  # by outcome id, of completed sessions

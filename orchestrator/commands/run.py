@@ -14,6 +14,7 @@ from orchestrator.books import Books, Concluded
 from orchestrator.commands import wall_inputs
 from orchestrator.commands.passphrase import unlocker
 from orchestrator.datasets import store as datasets
+from orchestrator.datasets.shard import shards_in_force
 from orchestrator.disk import make_folder, write_atomic
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
@@ -67,10 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
             wall_log=None if wall is None else wall.path,
         )
         meter.bench = bench
+        loaded = {name: datasets.load(name) for name in sorted(wanted)}
         corridor = Corridor(
             bench=bench,
             books=books,
             datasets=loaded,
+            shards=shards_in_force(arguments.home, loaded),
             devices=leased_devices(config, work, books.registrar.domain.scope.devices),
             shared=_shared(arguments, diagnosis),
         )

@@ -78,6 +78,19 @@ def has_shard(dataset: Dataset, number: int = 1, count: int = SHARD_POINTS) -> b
     return number * count <= len(_eligible(dataset))
 
 
+def shards_in_force(home: Path, datasets: Mapping[str, Dataset]) -> dict[str, Shard]:
+    """Return the private shard in force of every dataset whose pool has room for one, by the dataset's name.
+
+    Raises what `shard_key` and `number_in_force` raise.
+    """
+    numbers = {name: number_in_force(home, name) for name in datasets}
+    roomy = {name: dataset for name, dataset in datasets.items() if has_shard(dataset, numbers[name])}
+    if not roomy:
+        return {}
+    key = shard_key(home)
+    return {name: draw_shard(dataset, key, numbers[name]) for name, dataset in roomy.items()}
+
+
 def shard_key(home: Path) -> bytes:
     """Return the domain's key of private shards, made here where there is none yet.
 

@@ -6,10 +6,10 @@
     open_window("run-2"); the work; close_window
     idle 2
 
-Idle k is the window "idle-k": a stretch of nothing, which is the hold of the run before it. Settle: the accelerators'
-1 s mean power stays within its band for 1.5 s. Arm: two hunts for counter ticks, 1 s apart, so that the idle slope has
-two well located ends. Hold: a hunt right after the work, one when 2 s have passed. Without a leased accelerator
-settling and arming return at once: models and RAPL have no ticks.
+Idle k is the window "idle-k": a stretch of nothing, which is the hold of the window before it, a run's or a probe's.
+Settle: the accelerators' 1 s mean power stays within its band for 1.5 s. Arm: two hunts for counter ticks, 1 s apart,
+so that the idle slope has two well located ends. Hold: a hunt right after the work, one when 2 s have passed. Without a
+leased accelerator settling and arming return at once: models and RAPL have no ticks.
 """
 
 from __future__ import annotations
@@ -71,13 +71,16 @@ def arm(sampler: Sampler) -> None:
     sampler.hunt()
 
 
-def idle(sampler: Sampler, number: int, closed_ns: int | None = None) -> None:
-    """Meter the idle window `number`; `closed_ns` is when the run before it ended, whose hold it then is."""
+def idle(sampler: Sampler, number: int, closed_ns: int | None = None, least_ns: int | None = None) -> None:
+    """Meter the idle window `number`; `closed_ns` is when the window before it ended, whose hold it then is.
+
+    `least_ns` is how long it is where no accelerator is leased, by default that of the baseline of a run.
+    """
     sampler.open_window(f"idle-{number}")
     if closed_ns is not None and sampler.devices:
         hold(sampler, closed_ns)
     else:
-        time.sleep(IDLE_WINDOW_NS / NS_PER_S)
+        time.sleep((IDLE_WINDOW_NS if least_ns is None else least_ns) / NS_PER_S)
     sampler.close_window()
 
 

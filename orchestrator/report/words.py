@@ -14,7 +14,7 @@ from typing import Final
 from protocol.attestation.jcs import Json
 from protocol.methodology import flags
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY
-from protocol.methodology.probes import CACHED_ANSWERS
+from protocol.methodology.probes import CACHED_ANSWERS, NOT_JUDGED_FLAG, PREPARED_ANSWERS, REPEATED_ANSWERS
 from protocol.methodology.session_figures import DEFERRED_WORK, WALL_RANGE
 from protocol.methodology.trace import SourceKind
 from protocol.units import NS_PER_S, decimal_string, from_decimal
@@ -45,6 +45,9 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         flags.SIMULATED_ENERGY: "A stand-in device played the accelerator. The energy is true of no machine.",
         flags.UNMEASURED_ENERGY: "Some cell has no energy to state, or runs whose energies are of different kinds.",
         UNEXPLAINED_ENERGY: "An accelerator counted something between sessions that its own idling does not explain.",
+        PREPARED_ANSWERS: "Points that nobody can have prepared for cost more or are answered worse than public ones.",
+        REPEATED_ANSWERS: "A point that is asked again costs less than different ones do.",
+        NOT_JUDGED_FLAG: "A dataset has a private shard, and one of the probes' verdicts is missing.",
         CACHED_ANSWERS: "Runs or passes cost less and less, as they do where answers are kept and given again.",
         DEFERRED_WORK: "Over 1 % of a run's energy came after its last answer. It was charged to the run.",
         WALL_RANGE: "The wall meter changed its range inside a run, where its calibration need not hold.",

@@ -19,6 +19,8 @@ MAX_SOURCES = 64  # the sources that one dataset mixes
 MAX_LAYERS = 256  # twice the layers that an image may have
 MAX_RUNS = 100  # ten in an official session
 MAX_METRICS = 16  # of one task
+MAX_PROBES = 16  # three in an official session
+MAX_POINTS = 1_000_000  # of a dataset or a shard: a thousand times the standard set
 MAX_RESOURCES = 256  # three files a run, and the session's own
 
 Blame = Literal["vendor", "rig", "measurement"]
@@ -149,24 +151,53 @@ class DeviceClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShardClaim:
+    """A dataset's private shard: how many points it has, its number, and the salted digest that binds it."""
+
+    points: int
+    number: int
+    salted_sha256: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON object `privateShard`."""
+        return {"points": self.points, "number": self.number, "saltedSha256": self.salted_sha256}
+
+    @staticmethod
+    def read(fields: Fields) -> ShardClaim:
+        """Read the JSON object `privateShard`."""
+        claim = ShardClaim(
+            points=fields.integer("points", minimum=1, maximum=MAX_POINTS),
+            number=fields.integer("number", minimum=1),
+            salted_sha256=fields.sha256("saltedSha256"),
+        )
+        fields.done()
+        return claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetClaim:
-    """The dataset of a cell: its digest, how many points each source gives, and whether it has a private shard."""
+    """The dataset of a cell: its digest, how many points each source gives, and its private shard, if it has one.
+
+    `shard` is what the plan says; without `private_shard` nothing binds it, and it counts for nothing.
+    """
 
     name: str
     sha256: str
     sources: Mapping[str, int]
     thirds: bool
     shard: bool
+    private_shard: ShardClaim | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON object `dataset`."""
-        return {
+        found: dict[str, Json] = {
             "name": self.name,
             "sha256": self.sha256,
             "sources": dict(self.sources),
             "thirds": self.thirds,
             "shard": self.shard,
         }
+        return found if self.private_shard is None else {**found, "privateShard": self.private_shard.to_json()}
 
     @staticmethod
     def read(fields: Fields) -> DatasetClaim:
@@ -178,6 +209,7 @@ class DatasetClaim:
             sources={name: sources.integer(name) for name in sources.names()},
             thirds=fields.boolean("thirds"),
             shard=fields.boolean("shard"),
+            private_shard=ShardClaim.read(fields.child("privateShard")) if fields.has("privateShard") else None,
         )
         fields.done()
         return claim
@@ -185,7 +217,10 @@ class DatasetClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCell:
-    """One planned cell: task, scenario and precision, over how many points and runs of which dataset."""
+    """One planned cell: task, scenario and precision, over how many points and runs of which dataset.
+
+    `probes` names the rule by which probes stand among the runs (`protocol.methodology.stages`), None without any.
+    """
 
     cell_id: str
     task: str
@@ -195,10 +230,16 @@ class PlanCell:
     points: int
     runs: int
     dataset: DatasetClaim
+    probes: str | None = None
+
+    @property
+    def private_points(self) -> int:
+        """How many points the private shard has that the plan binds; 0 without one."""
+        return 0 if self.dataset.private_shard is None else self.dataset.private_shard.points
 
     def to_json(self) -> dict[str, Json]:
         """Return one object of the plan's `cells`."""
-        return {
+        found: dict[str, Json] = {
             "id": self.cell_id,
             "task": self.task,
             "scenario": self.scenario,
@@ -208,6 +249,7 @@ class PlanCell:
             "runs": self.runs,
             "dataset": self.dataset.to_json(),
         }
+        return found if self.probes is None else {**found, "probes": self.probes}
 
     @staticmethod
     def read(fields: Fields) -> PlanCell:
@@ -218,9 +260,10 @@ class PlanCell:
             scenario=fields.text("scenario"),
             precision=fields.text("precision"),
             batch=fields.integer("batch", minimum=1),
-            points=fields.integer("points", minimum=1),
+            points=fields.integer("points", minimum=1, maximum=MAX_POINTS),
             runs=fields.integer("runs", minimum=1, maximum=MAX_RUNS),
             dataset=DatasetClaim.read(fields.child("dataset")),
+            probes=fields.text("probes") if fields.has("probes") else None,
         )
         fields.done()
         return cell
@@ -446,6 +489,61 @@ class RunClaim:
             figures=None if absent("figures") else fields.json_object("figures"),
             responses=None if absent("responses") else ResponseTree.read(fields.child("responses")),
             quality=None if absent("quality") else QualityClaim.read(fields.child("quality")),
+            discarded=discarded,
+        )
+        fields.done()
+        return claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeClaim:
+    """One probe among the runs: as a run's claim, with its window's name and the number of its response tree.
+
+    `quality` is that of the private points of a shard window, None for every other probe. A discarded probe may lack
+    figures and responses.
+    """
+
+    number: int
+    name: str
+    timeline_sha256: str
+    queries: int
+    samples: int
+    figures: Mapping[str, Json] | None
+    responses: ResponseTree | None
+    quality: QualityClaim | None
+    discarded: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """Return one object of `probes`."""
+        return {
+            "number": self.number,
+            "window": self.name,
+            "timelineSha256": self.timeline_sha256,
+            "queries": self.queries,
+            "samples": self.samples,
+            "figures": self.figures,
+            "responses": None if self.responses is None else self.responses.to_json(),
+            "quality": None if self.quality is None else self.quality.to_json(),
+            "discarded": self.discarded,
+        }
+
+    @staticmethod
+    def read(fields: Fields) -> ProbeClaim:
+        """Read one object of `probes`."""
+        discarded = fields.boolean("discarded")
+
+        def absent(name: str) -> bool:
+            return discarded and fields.is_null(name)
+
+        claim = ProbeClaim(
+            number=fields.integer("number", minimum=MAX_RUNS + 1, maximum=MAX_RUNS + MAX_PROBES),
+            name=fields.text("window"),
+            timeline_sha256=fields.sha256("timelineSha256"),
+            queries=fields.integer("queries"),
+            samples=fields.integer("samples"),
+            figures=None if absent("figures") else fields.json_object("figures"),
+            responses=None if absent("responses") else ResponseTree.read(fields.child("responses")),
+            quality=None if fields.is_null("quality") else QualityClaim.read(fields.child("quality")),
             discarded=discarded,
         )
         fields.done()

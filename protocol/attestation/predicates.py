@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from protocol.attestation.claims import (
     MAX_DEVICES,
+    MAX_PROBES,
     MAX_RESOURCES,
     MAX_RUNS,
     CellResult,
@@ -20,6 +21,7 @@ from protocol.attestation.claims import (
     Failure,
     ImageClaim,
     PlanCell,
+    ProbeClaim,
     Resource,
     RunClaim,
     RunnerLink,
@@ -178,7 +180,7 @@ class SessionIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOutcome:
-    """What came of one intent: all its runs, or why it was aborted and the runs that were finished by then."""
+    """What came of one intent: all its runs and probes, or why it was aborted and what was finished by then."""
 
     runner: RunnerLink
     campaign: str
@@ -196,9 +198,11 @@ class SessionOutcome:
     environment: Mapping[str, Json]
     resolved_dependencies: tuple[Resource, ...]
     byproducts: tuple[Resource, ...]
+    probes: tuple[ProbeClaim, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """Return the predicate's JSON object."""
+        """Return the predicate's JSON object; a session without probes leaves their field out."""
+        probes: dict[str, Json] = {"probes": [probe.to_json() for probe in self.probes]} if self.probes else {}
         return {
             "runner": self.runner.to_json(),
             "campaign": self.campaign,
@@ -216,6 +220,7 @@ class SessionOutcome:
             "environment": self.environment,
             "resolvedDependencies": [item.to_json() for item in self.resolved_dependencies],
             "byproducts": [item.to_json() for item in self.byproducts],
+            **probes,
         }
 
     @classmethod
@@ -242,6 +247,9 @@ class SessionOutcome:
             environment=fields.json_object("environment"),
             resolved_dependencies=_resources(fields, "resolvedDependencies"),
             byproducts=_resources(fields, "byproducts"),
+            probes=tuple(ProbeClaim.read(item) for item in fields.children("probes", limit=MAX_PROBES))
+            if fields.has("probes")
+            else (),
         )
         fields.done()
         return outcome
@@ -249,7 +257,7 @@ class SessionOutcome:
     def evidence(self) -> tuple[str, ...]:
         """Return the digests of the files that must come with this statement, each once."""
         trace = [] if self.trace_sha256 is None else [self.trace_sha256]
-        timelines = [run.timeline_sha256 for run in self.runs]
+        timelines = [run.timeline_sha256 for run in self.runs] + [probe.timeline_sha256 for probe in self.probes]
         return tuple(dict.fromkeys([*trace, *timelines, *(item.sha256 for item in self.byproducts)]))
 
 

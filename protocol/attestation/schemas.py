@@ -21,6 +21,8 @@ from protocol.attestation.claims import (
     MAX_DEVICES,
     MAX_LAYERS,
     MAX_METRICS,
+    MAX_POINTS,
+    MAX_PROBES,
     MAX_RESOURCES,
     MAX_RUNS,
     MAX_SOURCES,
@@ -199,16 +201,19 @@ _DEFINITIONS: Mapping[str, Schema] = {
         sources=_map(_ref("count"), MAX_SOURCES),
         thirds=_BOOLEAN,
         shard=_BOOLEAN,
+        optional={"privateShard": _ref("privateShard")},
     ),
+    "privateShard": _object(points=_integer(1, MAX_POINTS), number=_ref("number"), saltedSha256=_ref("digest")),
     "plannedCell": _object(
         id=_ref("text"),
         task=_ref("text"),
         scenario=_ref("text"),
         precision=_ref("text"),
         batch=_ref("number"),
-        points=_ref("number"),
+        points=_integer(1, MAX_POINTS),
         runs=_integer(1, MAX_RUNS),
         dataset=_ref("dataset"),
+        optional={"probes": _ref("text")},
     ),
     "production": _object(
         precisions={**_array(_ref("text"), MAX_PRECISIONS, distinct=True), "minItems": 1},
@@ -262,6 +267,25 @@ _DEFINITIONS: Mapping[str, Schema] = {
             "discarded",
             False,  # noqa: FBT003 - the value of the field
             {"figures": _OBJECT, "responses": _ref("responses"), "quality": _ref("quality")},
+            {},
+        ),
+    },
+    "probe": {
+        **_object(
+            number=_integer(MAX_RUNS + 1, MAX_RUNS + MAX_PROBES),
+            window=_ref("text"),
+            timelineSha256=_ref("digest"),
+            queries=_ref("count"),
+            samples=_ref("count"),
+            figures=_nullable(_OBJECT),
+            responses=_nullable(_ref("responses")),
+            quality=_nullable(_ref("quality")),
+            discarded=_BOOLEAN,
+        ),
+        **_where(
+            "discarded",
+            False,  # noqa: FBT003 - the value of the field
+            {"figures": _OBJECT, "responses": _ref("responses")},
             {},
         ),
     },
@@ -321,6 +345,7 @@ _OUTCOME: Schema = {
         environment=_OBJECT,
         resolvedDependencies=_ref("resources"),
         byproducts=_ref("resources"),
+        optional={"probes": _array(_ref("probe"), MAX_PROBES)},
     ),
     **_where(
         "status",

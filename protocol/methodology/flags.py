@@ -7,6 +7,9 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     simulated-energy            the headline of some cell comes from a stand-in device
     unmeasured-energy           some cell has no headline, or runs of different kinds
     cached-answers              the runs or passes of a cell cost less and less, as answers that were kept do
+    prepared-answers            private points cost more than public ones, or are answered worse
+    repeated-answers            a point that is asked again costs less than different ones do
+    probes-not-judged           a dataset has a private shard, and one of the three verdicts is missing
     deferred-work               over 1 % of a run's energy came after its last answer
     unexplained-energy          an accelerator counted something between sessions that its idling does not explain
     wall-range-changed          the wall meter changed its range inside a run
@@ -15,7 +18,7 @@ refuses a result that leaves one out. More flags than these may be raised: a fla
     own-dataset                 a dataset is a user's own, which is measured and never rated
     hardware-class-unrated      the machine is of no rated class
     dataset-without-thirds      a dataset is not drawn in thirds from three named sources
-    dataset-without-shard       a dataset has no private shard
+    dataset-without-shard       a dataset has no private shard that the plan binds
     quality-below-floor         a cell's quality is worse than its task's floor
     quality-without-floor       a task has no floor yet, or no quality is stated
     no-production-equivalence   a proprietary model without a vendor's word, tried by an auditor, that the tested image
@@ -32,6 +35,7 @@ from typing import Final
 
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY
 from protocol.methodology.dataset import is_own
+from protocol.methodology.probes import NOT_JUDGED_FLAG
 from protocol.methodology.tasks import REGISTRY, Task, TaskSpec
 from protocol.units import from_decimal
 
@@ -59,7 +63,8 @@ _KINDS: Final = {"estimated": ESTIMATED_ENERGY, "simulated": SIMULATED_ENERGY}
 class CellFacts:
     """What a cell's flags depend on; `quality` is the task's metric if it is stated.
 
-    `energy_kind` and `measurement_flags` are as in its figures.
+    `energy_kind` and `measurement_flags` are as in its figures, `judged` says whether all three
+    verdicts of its probes are there.
     """
 
     task: str
@@ -69,6 +74,7 @@ class CellFacts:
     thirds: bool
     shard: bool
     quality: str | None
+    judged: bool = False
 
 
 def open_flags(
@@ -108,6 +114,8 @@ def _cell_flags(cell: CellFacts) -> set[str]:
         flags.add(WITHOUT_THIRDS)
     if not cell.shard:
         flags.add(WITHOUT_SHARD)
+    elif not cell.judged:
+        flags.add(NOT_JUDGED_FLAG)
     spec = _spec(cell.task)
     quality = _fraction(cell.quality)
     if spec is None or spec.quality_floor is None or quality is None:

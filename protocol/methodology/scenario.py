@@ -14,6 +14,7 @@ WARM_UP_QUERIES = 10  # optimum-benchmark's energy scenario: 10 warm-up runs
 ATTEMPTS_PER_CELL = 3  # one for a disturbance, one for an interruption; more would be shopping for a good session
 
 IDLE_WINDOW_NS = 2 * NS_PER_S  # the idle baseline before each run and after the last
+PROBE_IDLE_NS = NS_PER_S // 2  # after a probe, without an accelerator: five readings of the meter
 
 
 class Scenario(Enum):

@@ -92,20 +92,21 @@ def session_figures(
         if run.node is not None:
             _check_parts(run, run.node)
             flags |= {_FLAGS[flag] for flag in run.node.flags}
-    found = replace(found, site=given.site)
-    if probed is not None:
-        found = _with_probes(trace, timelines, found, probed, calibration)
-        flags |= set(found.verdicts.flags) if found.verdicts is not None else set()
-    return replace(found, flags=tuple(sorted(flags)))
+    found = replace(found, site=given.site, flags=tuple(sorted(flags)))
+    return found if probed is None else with_probes(trace, timelines, found, probed, calibration)
 
 
-def _with_probes(
+def with_probes(
     trace: PowerTrace,
     timelines: Sequence[Sequence[QueryRecord]],
     found: SessionFigures,
     probed: Probed,
-    calibration: Fraction | None,
+    calibration: Fraction | None = None,
 ) -> SessionFigures:
+    """Return a session's figures with those of its probes, their verdicts, and the flags that these raise.
+
+    Raises as `probe_figures` does.
+    """
     seen = Seen(
         asked=probed.asked,
         runs=timelines,
@@ -114,7 +115,8 @@ def _with_probes(
         public=probed.public,
         private=probed.private,
     )
-    return replace(found, probes=probe_figures(trace, probed), verdicts=verdicts(seen))
+    figures, said = probe_figures(trace, probed), verdicts(seen)
+    return replace(found, probes=figures, verdicts=said, flags=tuple(sorted({*found.flags, *said.flags})))
 
 
 def _figures(

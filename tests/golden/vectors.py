@@ -90,6 +90,8 @@ def statements() -> dict[str, dict]:
         "session-intent": intent,
         "session-outcome": _of_image("session-outcome", outcome),
         "session-outcome-metrics": _of_image("session-outcome", {**outcome, "runs": METRICS}),
+        "campaign-plan-probed": _of_image("campaign-plan", {**_runner(1, None), **PLAN, "cells": [PROBED_CELL]}),
+        "session-outcome-probed": _of_image("session-outcome", {**outcome, "probes": PROBES}),
         "session-outcome-aborted": _of_image("session-outcome", aborted),
         "campaign-result": _of_image("campaign-result", {**closing, "outcomes": links, "cells": [figures], **GOOD}),
         "campaign-result-failed": _of_image("campaign-result", {**closing, "outcomes": links[:1], "cells": [], **BAD}),
@@ -216,6 +218,30 @@ METRICS = [
     {**RUN, "run": 2, "window": "run-2", "quality": {"metric": "none", "value": None, "errors": 0}},
 ]
 DISCARDED = {**RUN, "figures": None, "responses": None, "quality": None, "discarded": True}
+PROBED_CELL = {
+    **PLAN["cells"][0],
+    "dataset": {
+        **PLAN["cells"][0]["dataset"],
+        "shard": True,
+        "privateShard": {"points": 100, "number": 1, "saltedSha256": DATASET},
+    },
+    "probes": "jouleseal-probes/1",
+}
+PROBE = {
+    "number": 101,
+    "window": "shard-1",
+    "timelineSha256": TIMELINE,
+    "queries": 100,
+    "samples": 100,
+    "figures": {"durationNs": "500000000", "latencyNs": {"median": "4000000", "mean": "5000000"}, "cpuNs": "470000000"},
+    "responses": {"root": RESPONSES, "leaves": 100},
+    "quality": {"metric": "accuracy", "value": "0.940000", "errors": 0},
+    "discarded": False,
+}
+PROBES = [
+    PROBE,
+    {**PROBE, "number": 103, "window": "repeat-1", "queries": 40, "samples": 40, "quality": None},
+]
 SESSION = {
     "cell": CELL,
     "startedOn": "2026-03-01T12:02:00.25Z",

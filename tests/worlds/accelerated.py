@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -21,7 +20,6 @@ from protocol.methodology.hardware import DeviceFacts
 from protocol.methodology.session_figures import SessionFigures, session_figures
 from protocol.methodology.timeline import QueryRecord, unpack
 from protocol.methodology.trace import parse_trace
-from protocol.submission import Cell
 from protocol.units import decimal_string
 from tests.standin.gates import Power
 from tests.standin.records import FAST, SLOW, Scene, cpu_sources, source, steady_world
@@ -92,16 +90,6 @@ class AcceleratedWorld(World):
         self.gain_permille = 1_000
         self.pass_work_mw: Callable[[int], int] = lambda passno: self.work_mw
 
-    def _windows(self, planned: Cell, origin: int) -> tuple[list, tuple]:
-        """As of the base, with every run's points asked `passes` times over."""
-        whole = replace(planned, points=planned.points * self.passes)
-        windows, timelines = super()._windows(whole, origin)
-        each = -(-planned.points // planned.scenario.batch)
-        return windows, tuple(
-            tuple(record._replace(query=n % each, passno=n // each) for n, record in enumerate(records))
-            for records in timelines
-        )
-
     def prepare(self, stage: Scene, timelines: Sequence[tuple[QueryRecord, ...]]) -> None:
         """Add the device's readings to the scene."""
         power = self.power_of(stage, timelines)
@@ -163,7 +151,7 @@ class WalledWorld(AcceleratedWorld):
 
     def beside(self, ran: Ran) -> Mapping[str, bytes]:
         """Return the wall meter's log with its calibration, and the site's profile."""
-        power = self.power_of(ran.scene, ran.timelines)
+        power = self.power_of(ran.scene, ran.in_order)
         first, last = ran.scene.windows[0][1] - 5 * S, ran.scene.windows[-1][2] + 5 * S
         rows = ["time,watts"]
         for at in range(first - first % (S // 10), last, S // 10):

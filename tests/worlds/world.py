@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fractions import Fraction
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -24,7 +25,7 @@ from orchestrator import assemble
 from orchestrator.evaluate.commitment import commit
 from protocol.attestation import bundle as layout
 from protocol.attestation.beside import Beside, beside_name, read_beside_file, sign_beside
-from protocol.attestation.claims import Failure, QualityClaim, Resource, StatementLink
+from protocol.attestation.claims import Failure, PlanCell, QualityClaim, Resource, ShardClaim, StatementLink
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.envelope import IN_TOTO_PAYLOAD_TYPE, Envelope, sign
 from protocol.attestation.keyring import EnrolledKey, Keyring, Scope, sign_keyring
@@ -33,18 +34,25 @@ from protocol.attestation.moment import format_moment
 from protocol.attestation.nonce import session_nonce
 from protocol.attestation.openings import Opening, open_leaves
 from protocol.attestation.predicates import CampaignPlan, SessionOutcome
+from protocol.attestation.probed import probed_of
 from protocol.attestation.root import ROLES, build_root
 from protocol.attestation.sigstore_bundle import LogEntry, SigstoreBundle
 from protocol.attestation.statement import PREDICATE_NAMES, Statement
 from protocol.attestation.verify_txt import verify_text
-from protocol.methodology.dataset import Dataset
+from protocol.errors import VerificationError
+from protocol.methodology import dataset_index
+from protocol.methodology.dataset import Dataset, dataset_digest
 from protocol.methodology.figures import RunFigures, run_figures
 from protocol.methodology.hardware import DeviceFacts
+from protocol.methodology.probe_figures import Probed, probe_figures
 from protocol.methodology.scenario import Precision, Scenario
-from protocol.methodology.session_figures import SessionFigures
+from protocol.methodology.session_figures import SessionFigures, with_probes
+from protocol.methodology.stages import PROBE_RULE, Asked, Message, Probe, stages, window_name
+from protocol.methodology.stages import probes as probes_of
 from protocol.methodology.tasks import Task
 from protocol.methodology.timeline import QueryRecord, pack, unpack
 from protocol.methodology.trace import parse_trace
+from protocol.samples import Point, TextInput
 from protocol.submission import Campaign, Cell, SealedImage, Submission
 from protocol.tlog.checkpoint import Checkpoint
 from protocol.tlog.cosignature import WitnessKey
@@ -67,6 +75,16 @@ OTHER_IMAGE = sha256_hex(b"another image's configuration")
 PROFILE = b'{"launch":"profile"}'
 SECRET = hashlib.sha256(b"the secret of a session's answers").digest()
 SUBMISSION = b"vendor: acme\nmodel: tiny\n"
+
+
+def points(count: int) -> tuple[Point, ...]:
+    return tuple(
+        Point(index=n, point_id=f"d-{n}", source="digits", input=TextInput(text=str(n)), reference=str(n % 3))
+        for n in range(count)
+    )
+
+
+DIGEST = dataset_digest(points(4))
 
 Edit = Mapping[str, Callable[[dict], object]]
 
@@ -218,13 +236,20 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """A session's evidence in virtual time: the meter's record and one timeline a run."""
+    """A session's evidence in virtual time: the meter's record and one timeline a run and a probe."""
 
     scene: Scene
     trace: bytes
     timelines: tuple[tuple[QueryRecord, ...], ...]
+    probes: Mapping[str, tuple[QueryRecord, ...]]
+    asked: Asked
     started: int
     finished: int
+
+    @property
+    def in_order(self) -> list[tuple[QueryRecord, ...]]:
+        """Every timeline, of runs and probes, in the order of time."""
+        return sorted((*self.timelines, *self.probes.values()), key=lambda records: records[0].sent_ns)
 
 
 def cell(
@@ -235,7 +260,7 @@ def cell(
         scenario=scenario,
         precision=Precision.FP32,
         dataset="embedded-digits",
-        dataset_digest=sha256_hex(b"points"),
+        dataset_digest=DIGEST,
         points=points,
         runs=runs,
     )
@@ -254,6 +279,11 @@ class World:
         self.statements: dict[str, bytes] = {}
         self.evidence: dict[str, bytes] = {}
         self.ran: list[Ran] = []
+        self.dataset = dataset()
+        self.shard: ShardClaim | None = None
+        self.private_share = Fraction(1)  # of a query's time: what a private one takes
+        self.private_quality = "0.9100"
+        self.passes = 1
         self.devices: tuple[DeviceFacts, ...] = ()
 
     # Speaking: sign, log, witness, keep.
@@ -349,14 +379,18 @@ class World:
             official=official,
             attempts_per_cell=attempts,
         )
+        most = max((planned.points for planned in cells), default=0)
+        if most > len(self.dataset.points):
+            self.dataset = dataset(most)
         predicate = assemble.plan_json(
             campaign,
-            {"embedded-digits": dataset()},
+            {"embedded-digits": self.dataset},
             self.devices,
             vendor_seq=len(plans) + 1,
             prev_plan=plans[-1].statement_id if plans else None,
             profile_sha256=sha256_hex(PROFILE),
             now=datetime.fromtimestamp(self.now, UTC),
+            shards={} if self.shard is None else {"embedded-digits": self.shard},
         )
         self.keep(SUBMISSION)
         return self._edited("campaign-plan", predicate, edit)
@@ -369,36 +403,63 @@ class World:
         """Let a session happen: windows, queries and samples in virtual time, after which the clock stands later."""
         started = self.now
         origin = (started - EPOCH) * S
-        windows, timelines = self._windows(planned, origin)
+        windows, timelines, probes = self._windows(planned, origin)
         stage = Scene(windows=windows, origin=origin, tail=100 * MS)
-        self.prepare(stage, timelines)
+        self.prepare(stage, sorted((*timelines, *probes.values()), key=lambda records: records[0].sent_ns))
         if scene is not None:
             scene(stage)
         self.now = started + -(-(windows[-1][2] + 100 * MS) // S) + 1
-        ran = Ran(scene=stage, trace=stage.data(), timelines=timelines, started=started, finished=self.now)
+        ran = Ran(
+            scene=stage,
+            trace=stage.data(),
+            timelines=timelines,
+            probes=probes,
+            asked=self.asked(planned),
+            started=started,
+            finished=self.now,
+        )
         self.ran.append(ran)
         return ran
 
     def prepare(self, stage: Scene, timelines: Sequence[tuple[QueryRecord, ...]]) -> None:
         """Add to a session's scene what this runner has beside its processors: nothing."""
 
-    def _windows(self, planned: Cell, origin: int) -> tuple[list, tuple]:
-        at, windows, timelines = 10 * MS, [], []
+    def asked(self, planned: Cell) -> Asked:
+        """Return what the windows of the session follow from that was declared last."""
+        intents = [said.nonce for said in self.said if said.name == "session-intent"]
+        nonce = intents[-1] if intents else DIGEST
+        private = 0 if self.shard is None else self.shard.points
+        facts = {"points": planned.points, "batch": planned.scenario.batch, "runs": planned.runs, "private": private}
+        return Asked(nonce=bytes.fromhex(nonce), **facts)
+
+    def query_ns(self, message: Message | None) -> int:
+        """Return how long a query of a probe takes, or one of a run, where there is no message."""
+        share = self.private_share if message is not None and message.role == "private" else 1
+        return int(self.query_ms * MS * share)
+
+    def _windows(self, planned: Cell, origin: int) -> tuple[list, tuple, dict]:
+        at, windows, timelines, probes = 10 * MS, [], [], {}
         batch = planned.scenario.batch
         sizes = [min(batch, planned.points - n) for n in range(0, planned.points, batch)]
         windows.append(("idle-0", at, at := at + self.idle_ms * MS))
-        for run in range(1, planned.runs + 1):
+        for number, stage in enumerate(stages(self.asked(planned)), 1):
             opened = at = at + MS
             records = []
-            for query, size in enumerate(sizes):
-                sent = at + MS + 1000 * ((query * 7 + run) % 5)
-                at = sent + self.query_ms * MS
-                records.append(QueryRecord(origin + sent, None, origin + at, query, 0, size))
-            windows.append((f"run-{run}", opened, at := at + MS))
+            queries = [(query, passno, size, None) for passno in range(self.passes) for query, size in enumerate(sizes)]
+            if not isinstance(stage, int):
+                queries = [(query, 0, len(m.places), m) for query, m in enumerate(stage.messages)]
+            for place, (query, passno, size, message) in enumerate(queries):
+                sent = at + MS + 1000 * ((place * 7 + number) % 5)
+                at = sent + self.query_ns(message)
+                records.append(QueryRecord(origin + sent, None, origin + at, query, passno, size))
+            windows.append((window_name(stage), opened, at := at + MS))
             at += MS
-            windows.append((f"idle-{run}", at, at := at + self.idle_ms * MS))
-            timelines.append(tuple(records))
-        return windows, tuple(timelines)
+            windows.append((f"idle-{number}", at, at := at + self.idle_ms * MS))
+            if isinstance(stage, int):
+                timelines.append(tuple(records))
+            else:
+                probes[stage.name] = tuple(records)
+        return windows, tuple(timelines), probes
 
     def outcome(
         self,
@@ -426,12 +487,20 @@ class World:
             failure=failure,
             started=datetime.fromtimestamp(ran.started if ran else self.now, UTC),
             finished=datetime.fromtimestamp(self.now, UTC),
-            dependencies=(Resource(name="dataset:embedded-digits", sha256=sha256_hex(b"points")),),
+            dependencies=(
+                Resource(name="dataset:embedded-digits", sha256=self.dataset.digest),
+                *(
+                    []
+                    if self.shard is None
+                    else [Resource(name="private-shard:embedded-digits", sha256=self.shard.salted_sha256)]
+                ),
+            ),
         )
         if ran is None:
             return facts
         timelines = [self.keep(pack(records)) for records in ran.timelines]
         byproducts = [Resource(name="launch-profile", sha256=self.keep(PROFILE), media_type="application/json")]
+        byproducts.append(Resource(name="dataset-index", sha256=self.keep(dataset_index.pack(self.dataset.points))))
         byproducts += [Resource(name=name, sha256=self.keep(data)) for name, data in self.beside(ran).items()]
         byproducts.append(Resource(name="meter-record", sha256=self.keep(ran.trace), media_type="application/x-ndjson"))
         return assemble.OutcomeFacts(
@@ -440,6 +509,9 @@ class World:
                 "trace_sha256": sha256_hex(ran.trace),
                 "trace_chain": self._trace(ran).digest if failure is None else None,
                 "runs": [self._run_facts(ran, number, digest, failure) for number, digest in enumerate(timelines, 1)],
+                "probes": [
+                    self._probe_facts(ran, probe, failure) for probe in probes_of(ran.asked) if probe.name in ran.probes
+                ],
                 "byproducts": byproducts,
             }
         )
@@ -468,6 +540,25 @@ class World:
             ),
         )
 
+    def _probe_facts(self, ran: Ran, probe: Probe, failure: Failure | None) -> assemble.ProbeFacts:
+        records = ran.probes[probe.name]
+        private = sum(len(message.places) for message in probe.messages if message.role == "private")
+        figures = None
+        if failure is None:
+            asked = Probed(asked=ran.asked, timelines=ran.probes)
+            figures = probe_figures(self._trace(ran), asked)[probe.name]
+        return assemble.ProbeFacts(
+            number=probe.number,
+            name=probe.name,
+            timeline_sha256=self.keep(pack(records)),
+            queries=len(records),
+            samples=probe.samples,
+            figures=figures,
+            response_root=commit(SECRET, probe.number, self.answers(probe.samples)).root,
+            response_leaves=probe.samples,
+            quality=QualityClaim(metric="accuracy", value=self.private_quality, errors=0) if private else None,
+        )
+
     def answers(self, leaves: int) -> dict[int, bytes]:
         """Return the `Answer` messages of a run by place: labels that count up, each right but every fourth."""
         return {place: answer(str(place % 4 % 3)) for place in range(leaves)}
@@ -487,7 +578,12 @@ class World:
             s for s in self.said if s.name == "session-outcome" and s.predicate["campaign"] == plan.statement_id
         ]
         told = [(s.link, SessionOutcome.from_json(s.predicate)) for s in outcomes]
-        cells = {outcome.cell: self.figures_of(outcome) for _, outcome in told if outcome.status == "completed"}
+        planned = {cell.cell_id: cell for cell in CampaignPlan.from_json(plan.predicate).cells}
+        cells = {
+            outcome.cell: self.judged(outcome, planned.get(outcome.cell), self.figures_of(outcome))
+            for _, outcome in told
+            if outcome.status == "completed"
+        }
         predicate = assemble.result_json(
             plan.statement_id,
             CampaignPlan.from_json(plan.predicate),
@@ -503,6 +599,23 @@ class World:
         trace = parse_trace(self.evidence[outcome.trace_sha256])
         runs = [run_figures(trace, run.run, unpack(self.evidence[run.timeline_sha256])) for run in outcome.runs]
         return SessionFigures(runs=tuple(runs))
+
+    def judged(self, outcome: SessionOutcome, cell: PlanCell | None, found: SessionFigures) -> SessionFigures:
+        """Return figures with the verdicts of the probes, where all that they stand on is there."""
+        if cell is None or len(outcome.runs) != cell.runs or cell.probes != PROBE_RULE:
+            return found
+        try:
+            return self._judged(outcome, cell, found)
+        except VerificationError:
+            return found  # an evil twin's evidence that nobody could judge
+
+    def _judged(self, outcome: SessionOutcome, cell: PlanCell, found: SessionFigures) -> SessionFigures:
+        probed = probed_of(outcome, cell, {p.name: unpack(self.evidence[p.timeline_sha256]) for p in outcome.probes})
+        timelines = [unpack(self.evidence[run.timeline_sha256]) for run in outcome.runs]
+        whole = {probe.name for probe in probes_of(probed.asked)} == set(probed.timelines)
+        return (
+            with_probes(parse_trace(self.evidence[outcome.trace_sha256]), timelines, found, probed) if whole else found
+        )
 
     def session(self, plan: Said, planned: Cell, *, attempt: int = 1, edit: Edit | None = None, scene=None) -> Said:
         """Tell one completed session."""
@@ -594,13 +707,14 @@ def image() -> SealedImage:
     )
 
 
-def dataset() -> Dataset:
+def dataset(count: int = 4) -> Dataset:
+    found = points(count)
     return Dataset(
         name="embedded-digits",
-        digest=sha256_hex(b"points"),
-        points=(),
+        digest=dataset_digest(found),
+        points=found,
         warm_up=(),
-        sources={"digits": 4},
+        sources={"digits": count},
         thirds=False,
         licence="none",
         note="a world's",

@@ -7,6 +7,7 @@ Read in log order, under one key:
 3. Attempts at a cell count from 1, are no more than the plan allows, and end with the first completed one. Another
    attempt follows only an abort for a reason that the plan allows. A cause on the vendor's side ends the campaign.
 4. A completed session has exactly the planned runs, numbered from 1, none of them discarded.
+   It has the probes that its nonce draws by the planned rule, no more and no fewer, and the planned private shard.
 5. The result closes the campaign. It lists every outcome in log order, and has figures of every cell with a completed
    session. A completed campaign has them of every planned cell; one that failed by the vendor names that abort.
 6. Plans of one vendor and model are chained by number and by id.
@@ -20,9 +21,11 @@ from typing import cast
 
 from protocol.attestation.claims import PlanCell
 from protocol.attestation.predicates import CampaignPlan, CampaignResult, Predicate, SessionIntent, SessionOutcome
+from protocol.attestation.probed import asked_of
 from protocol.errors import Unverifiable, VerificationError
 from protocol.methodology.figures import STATISTIC
 from protocol.methodology.scenario import METHOD_VERSION, OFFICIAL_POINTS, OFFICIAL_RUNS, Scenario
+from protocol.methodology.stages import PROBE_RULE, probes
 from verifier.facts import Opened, Session, Story
 from verifier.walk import Established, Findings, counted, false
 
@@ -144,6 +147,18 @@ def _check_plan(plan: Opened[CampaignPlan], findings: Findings) -> None:
 
 
 def _check_cell(plan: Opened[CampaignPlan], cell: PlanCell, findings: Findings) -> None:
+    if cell.probes not in {None, PROBE_RULE}:
+        hint = "use the verifier of the release that made this bundle"
+        observed = f"{plan.path} plans probes by {cell.probes!r}"
+        findings.add(Unverifiable(code="UNKNOWN_METHOD", observed=observed, expected=PROBE_RULE, hint=hint))
+    if (cell.dataset.private_shard is not None) and not (cell.dataset.shard and cell.probes):
+        findings.add(
+            false(
+                "SHARD_UNASKED",
+                observed=f"{plan.path}: {cell.cell_id} binds a private shard and says that there is none, or asks none",
+                expected="shard true and a probe rule, beside a private shard",
+            )
+        )
     batches = {scenario.value: scenario.batch for scenario in Scenario}
     if cell.cell_id != f"{cell.task}/{cell.scenario}/{cell.precision}" or batches.get(cell.scenario) != cell.batch:
         findings.add(
@@ -245,6 +260,7 @@ def _check_runs(session: Session, cell: PlanCell, findings: Findings) -> None:
                 expected=f"runs 1 to {cell.runs}, each once and in its own window, none discarded",
             )
         )
+    _check_probes(session, cell, findings)
     for run in outcome.runs:
         if run.responses is None or run.responses.leaves != cell.points * run.passes:
             findings.add(
@@ -262,6 +278,35 @@ def _check_runs(session: Session, cell: PlanCell, findings: Findings) -> None:
                 "OTHER_DATASET",
                 observed=f"{session.outcome.path} used {dataset} {used.get(dataset)}",
                 expected=f"{cell.dataset.sha256}, as planned",
+            )
+        )
+
+
+def _check_probes(session: Session, cell: PlanCell, findings: Findings) -> None:
+    outcome, path = session.outcome.predicate, session.outcome.path
+    drawn = probes(asked_of(cell, outcome.nonce))
+    expected = [(probe.number, probe.name, probe.samples, probe.kind == "shard") for probe in drawn]
+    found = [
+        (claim.number, claim.name, 0 if claim.responses is None else claim.responses.leaves, claim.quality is not None)
+        for claim in outcome.probes
+    ]
+    if found != expected or any(claim.discarded for claim in outcome.probes):
+        findings.add(
+            false(
+                "PROBES",
+                observed=f"{path} has probes {', '.join(claim.name for claim in outcome.probes) or 'none'}",
+                expected=f"{', '.join(probe.name for probe in drawn) or 'none'}, whole and none discarded, "
+                "as the nonce draws them",
+            )
+        )
+    used = {item.name: item.sha256 for item in outcome.resolved_dependencies}
+    name, bound = f"private-shard:{cell.dataset.name}", cell.dataset.private_shard
+    if used.get(name) != (None if bound is None else bound.salted_sha256):
+        findings.add(
+            false(
+                "OTHER_SHARD",
+                observed=f"{path} used {name} {used.get(name)}",
+                expected=f"{None if bound is None else bound.salted_sha256}, as planned",
             )
         )
 

@@ -13,6 +13,7 @@ from protocol.attestation.tier import T3, earned_tier
 from protocol.methodology.continuity import UNEXPLAINED_ENERGY, Gap
 from protocol.methodology.figures import measurement_flags
 from protocol.methodology.flags import CellFacts, open_flags
+from protocol.methodology.probes import judged
 from protocol.methodology.tasks import REGISTRY, Task
 from protocol.tlog.policy import Policy
 from verifier.facts import Story
@@ -66,7 +67,8 @@ def _flags(story: Story, tier: str, figures: Mapping[str, CellFigures]) -> set[s
             energy_kind=figures[cell.cell_id].recomputed["energyKind"],
             measurement_flags=measurement_flags(figures[cell.cell_id].recomputed),
             thirds=cell.dataset.thirds,
-            shard=cell.dataset.shard,
+            shard=cell.private_points > 0,
+            judged=judged(figures[cell.cell_id].recomputed),
             quality=figures[cell.cell_id].committed.get(_metric(cell.task)),
         )
         for cell in plan.cells

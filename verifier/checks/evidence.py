@@ -1,5 +1,7 @@
 """Check 13: every digest that a statement refers to is there, byte for byte, and nothing else is; none is used twice.
 
+The index of a dataset is the planned one's: its digest, its sources and its thirds follow from it (`dataset`).
+
 What is referred to and absent makes the claim false: otherwise deleting a file would turn a failure into a shrug.
 """
 
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from protocol.attestation.bundle import VERIFY_PATH, BundleFiles, evidence_path
 from protocol.attestation.digest import sha256_hex
 from protocol.attestation.predicates import VERIFY_TXT, Predicate
+from verifier.checks import dataset
 from verifier.facts import Opened, Session, Story
 from verifier.walk import Established, Findings, false
 
@@ -39,6 +42,9 @@ def check(files: BundleFiles, stories: Sequence[Story]) -> Established[dict[str,
     for story in stories:
         _check_verify_txt(files, story, findings)
         _check_profile(story, findings)
+        for session in story.sessions:
+            with findings.collecting():
+                dataset.check(story, session, evidence)
     _check_reuse([session for story in stories for session in story.sessions], findings)
     findings.settle()
     size = sum(len(data) for data in evidence.values())
@@ -90,6 +96,7 @@ def _check_reuse(sessions: Sequence[Session], findings: Findings) -> None:
         outcome = session.outcome.predicate
         own = [
             *(run.timeline_sha256 for run in outcome.runs),
+            *(probe.timeline_sha256 for probe in outcome.probes),
             *([outcome.trace_sha256] if outcome.trace_sha256 else []),
         ]
         for digest in dict.fromkeys(own):

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from protocol.attestation.claims import PlanCell
 from protocol.attestation.jcs import Json, dumps
+from protocol.attestation.probed import probed_of
 from protocol.errors import InvalidMeasurement, Unverifiable, VerificationError
 from protocol.methodology.beside import BESIDE, read_beside
+from protocol.methodology.probes import VERDICT_FIGURES
 from protocol.methodology.session_figures import SessionFigures, published, session_figures
 from verifier.facts import Session, Story, Timelines, Traces
 from verifier.report import CellFigures
@@ -31,7 +34,8 @@ def check(
         figures[story.campaign] = {}
         for session in story.completed:
             with findings.collecting():
-                found = _runs(session, traces, timelines, files, findings)
+                cell = next(c for c in story.plan.predicate.cells if c.cell_id == session.outcome.predicate.cell)
+                found = _runs(session, cell, traces, timelines, files, findings)
                 figures[story.campaign][session.outcome.predicate.cell] = _cell(story, session, found, findings)
     findings.settle()
     cells = sum(len(each) for each in figures.values())
@@ -41,13 +45,20 @@ def check(
     )
 
 
-def _runs(
-    session: Session, traces: Traces, timelines: Timelines, files: Mapping[str, bytes], findings: Findings
+def _runs(  # noqa: PLR0917 - one argument a fact
+    session: Session,
+    cell: PlanCell,
+    traces: Traces,
+    timelines: Timelines,
+    files: Mapping[str, bytes],
+    findings: Findings,
 ) -> SessionFigures:
     outcome = session.outcome
     named = {item.name: files[item.sha256] for item in outcome.predicate.byproducts if item.name in BESIDE}
+    asked = timelines[outcome.statement_id]
+    probed = probed_of(outcome.predicate, cell, asked.probes)
     try:
-        found = session_figures(traces[outcome.statement_id], timelines[outcome.statement_id], read_beside(named))
+        found = session_figures(traces[outcome.statement_id], asked.runs, read_beside(named), probed)
     except (VerificationError, InvalidMeasurement, Unverifiable) as error:
         observed = f"{session.name}: {error.observed}"
         raise type(error)(code=error.code, observed=observed, expected=error.expected, hint=error.hint) from error
@@ -62,6 +73,16 @@ def _runs(
                     expected=f"{expected}, from the samples",
                 )
             )
+    for probe in outcome.predicate.probes:
+        derived = cast("Mapping[str, Json]", found.probes[probe.name].to_json())
+        for path, observed, expected in _differences(probe.figures or {}, derived):
+            findings.add(
+                false(
+                    "RECOMPUTE_PROBE",
+                    observed=f"{outcome.path}, {probe.name}, {path}: {observed}",
+                    expected=f"{expected}, from the samples",
+                )
+            )
     return found
 
 
@@ -72,7 +93,7 @@ def _cell(story: Story, session: Session, found: SessionFigures, findings: Findi
     for path, observed, expected in _differences(claim.recomputed, recomputed):
         findings.add(
             false(
-                "RECOMPUTE_CELL",
+                "PROBE_VERDICT" if path in VERDICT_FIGURES else "RECOMPUTE_CELL",
                 observed=f"{story.result.path}, {name}, {path}: {observed}",
                 expected=f"{expected}, over all {len(found.runs)} runs",
             )

@@ -1,4 +1,4 @@
-"""Check 15: the meter's record of every completed session is whole, sound, and marks exactly the windows of its runs.
+"""Check 15: the meter's record of every completed session is whole, sound, and marks exactly its windows.
 
 It is of the devices that the plan leased, and the plan's hardware class follows from what their driver said of them. So
 a stand-in cannot pass for a device, nor one device for another, without the sampler's own words being changed.
@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from protocol.attestation.predicates import CampaignPlan
+from protocol.attestation.probed import asked_of
 from protocol.errors import InvalidMeasurement, TraceGap, Unverifiable, VerificationError
 from protocol.methodology.energy import validate
 from protocol.methodology.hardware import CLASS_SIMULATED, device_facts, hardware_class
+from protocol.methodology.stages import window_names
 from protocol.methodology.trace import PowerTrace, SourceKind, parse_trace
 from protocol.methodology.validity import MAX_MISSED
 from verifier.facts import Session, Story, Traces
@@ -53,7 +55,8 @@ def _session(session: Session, plan: CampaignPlan, files: Mapping[str, bytes]) -
                 expected=f"{outcome.trace_chain}",
             )
         check_magnitude(trace)
-        _check_windows(trace, len(outcome.runs))
+        cell = next(cell for cell in plan.cells if cell.cell_id == outcome.cell)
+        _check_windows(trace, window_names(asked_of(cell, outcome.nonce)))
         _check_devices(trace, plan)
         validate(trace)
         _check_cadence(trace)
@@ -78,16 +81,13 @@ def check_magnitude(trace: PowerTrace) -> None:
         )
 
 
-def _check_windows(trace: PowerTrace, runs: int) -> None:
-    expected = ["idle-0"]
-    for run in range(1, runs + 1):
-        expected += [f"run-{run}", f"idle-{run}"]
+def _check_windows(trace: PowerTrace, expected: list[str]) -> None:
     found = [window.name for window in trace.windows]
     if found != expected:
         raise false(
             "TRACE_WINDOWS",
             observed=f"windows {', '.join(found)[:200]}",
-            expected=f"idle-0, run-1, idle-1 .. run-{runs}, idle-{runs}, each once and in this order",
+            expected=f"{', '.join(expected)[:200]}, each once and in this order, which the session's nonce draws",
         )
 
 

@@ -32,7 +32,10 @@ SCHEMAS = statement_schemas()
 NAMES = sorted(vectors.statements())
 WRAPPER = re.compile(r"\[\]\.(item|diffId|place)$")  # how the reader names the one value of a bare item
 
-OPTIONAL = {"campaign-plan": {"submissionStatement"}, "session-outcome": {"outputTokens", "secondary"}}
+OPTIONAL = {
+    "campaign-plan": {"submissionStatement", "privateShard", "probes"},
+    "session-outcome": {"outputTokens", "secondary", "probes"},
+}
 
 kinds = pytest.mark.parametrize("kind", sorted(SCHEMAS))
 examples = pytest.mark.parametrize("name", NAMES)

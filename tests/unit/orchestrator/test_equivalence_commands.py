@@ -67,7 +67,7 @@ class Desk:
         self.word = self.story.word()
         self.challenge = self.story.challenge(self.word)
         self.served = Served()
-        monkeypatch.setattr(command, "_dataset", lambda _cell, _folder: replace(dataset(), points=POINTS))
+        monkeypatch.setattr(command, "_dataset", lambda _cell, _folder: replace(dataset(CELL.points), points=POINTS))
         monkeypatch.setattr(command, "WireEndpoint", lambda **_options: self.served)
         (folder / "bundle.tar").write_bytes(self.story.world.tar())
         for name, said in (("word", self.word), ("challenge", self.challenge)):

@@ -19,7 +19,7 @@ from protocol.attestation.bundle import BundleFiles
 from protocol.attestation.claims import Failure
 from protocol.attestation.digest import sha256_hex
 from protocol.errors import UsageError
-from protocol.methodology import flags, session_figures
+from protocol.methodology import flags, probes, session_figures
 from tests.worlds.accelerated import STAND_IN, AcceleratedWorld, WalledWorld
 from tests.worlds.world import World, cell
 
@@ -324,7 +324,8 @@ def test_campaigns_are_numbered_in_the_order_of_their_results():
 
 def test_every_flag_of_the_method_has_its_sentence():
     named = {value for name, value in vars(flags).items() if name.isupper() and isinstance(value, str)}
-    of_sessions = {session_figures.CACHED_ANSWERS, session_figures.DEFERRED_WORK, session_figures.WALL_RANGE}
+    of_sessions = {probes.CACHED_ANSWERS, session_figures.DEFERRED_WORK, session_figures.WALL_RANGE}
+    of_sessions |= {probes.PREPARED_ANSWERS, probes.REPEATED_ANSWERS}
     assert (named - {flags.MEASURED}) | of_sessions == set(FLAGS)
     assert all(sentence.endswith(".") for sentence in FLAGS.values())
 
