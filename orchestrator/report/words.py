@@ -56,6 +56,7 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         flags.CLASS_UNRATED: "The machine is of no class that results are ranked in.",
         flags.WITHOUT_THIRDS: "A dataset is not drawn in thirds from three named sources.",
         flags.WITHOUT_SHARD: "A dataset has no private shard, so its points could have been trained on.",
+        flags.OWN_DATASET: "The dataset is somebody's own and no standard one; such results are never rated.",
         flags.BELOW_FLOOR: "The answers of a cell are below its task's quality floor.",
         flags.WITHOUT_FLOOR: "A task has no quality floor yet, or no quality is stated.",
         flags.PRODUCTION_DIFFERS: "An auditor asked the production service too; it answered otherwise than this image.",

@@ -235,7 +235,13 @@ PROBE = {
     "samples": 100,
     "figures": {"durationNs": "500000000", "latencyNs": {"median": "4000000", "mean": "5000000"}, "cpuNs": "470000000"},
     "responses": {"root": RESPONSES, "leaves": 100},
-    "quality": {"metric": "accuracy", "value": "0.940000", "errors": 0},
+    "quality": {
+        "metric": "accuracy",
+        "value": "0.940000",
+        "errors": 0,
+        "secondary": {"macro-f1": "0.938000"},
+        "outputTokens": {"counted": 100, "claimed": None},
+    },
     "discarded": False,
 }
 PROBES = [

@@ -16,6 +16,7 @@ from protocol.errors import DatasetUnavailable
 from protocol.methodology.dataset import Dataset
 from protocol.samples import ImageInput, Point
 from tests.worlds.world import World, cell
+from tests.worlds.world import dataset as worlds_dataset
 
 POINTS = 12
 CELL = cell(points=POINTS, runs=2)
@@ -55,7 +56,7 @@ def wrong_beside(outcome: dict) -> None:
 @pytest.fixture(name="audit")
 def _audit(tmp_path, monkeypatch, capsys):
     """Make a bundle whose outcome was edited, open some leaves, and score them."""
-    monkeypatch.setattr(quality.store, "load", lambda _name, _folder: dataset(CELL.dataset_digest))
+    monkeypatch.setattr(quality.store, "load", lambda _name, _folder: dataset(worlds_dataset(CELL.points).digest))
 
     def audit(edit, places=range(POINTS), runs=(1, 2), change=lambda leaves: leaves):
         world = World()
