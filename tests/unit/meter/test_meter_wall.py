@@ -134,7 +134,7 @@ def test_an_accelerator_and_its_node_agree_and_make_a_calibration(desk: Desk, tm
 
     gain, psu = tmp_path / "gain.json", ["--psu-efficiency", "0.945-0.955"]
     status, made = desk.run("calibrate", record, *desk.wall(), *psu, "--out", str(gain))
-    assert status == 0
+    assert status == 0, made
     assert parse_gain(gain.read_bytes()).to_json() == gain.read_bytes()
     assert float(made["gain"]) == pytest.approx(1, abs=2 * float(made["gainUncertainty"]))
     assert made["device"] == UUID
