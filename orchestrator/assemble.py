@@ -105,7 +105,7 @@ def plan_json(
     prev_plan: str | None,
     profile_sha256: str,
     now: datetime,
-    shards: Mapping[str, ShardClaim] | None = None,
+    shards: Mapping[str, ShardClaim],
 ) -> dict[str, Json]:
     """Return the campaign-plan predicate; `shards` are the private shards by the name of their dataset."""
     image = campaign.image
@@ -122,9 +122,7 @@ def plan_json(
         "official": campaign.official,
         "hardwareClass": hardware_class(devices),
         "devices": [DeviceClaim(uuid=device.uuid, name=device.name).to_json() for device in devices],
-        "cells": [
-            _cell_json(cell, datasets[cell.dataset], (shards or {}).get(cell.dataset)) for cell in campaign.cells
-        ],
+        "cells": [_cell_json(cell, datasets[cell.dataset], shards.get(cell.dataset)) for cell in campaign.cells],
         "orderRule": order.ORDER_RULE,
         "statistic": figures.STATISTIC,
         "attemptsPerCell": campaign.attempts_per_cell,

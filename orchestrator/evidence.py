@@ -91,7 +91,8 @@ def keep_session(
         byproducts.append(_resource(store, "sandbox-inspect", dumps(_strings(record.inspect))))
     trace_sha256 = None if trace is None or record.trace is None else store.put(record.trace)
     runs = [_run_facts(run, store, figures.get(run.run)) for run in record.runs]
-    probes = [_probe_facts(probe, store, of_probes.get(probe.probe.name)) for probe in record.probes]
+    by_number = sorted(record.probes, key=lambda probe: probe.probe.number)
+    probes = [_probe_facts(probe, store, of_probes.get(probe.probe.name)) for probe in by_number]
     answers = {run.run: run.commitment.answers for run in record.runs}
     answers |= {probe.probe.number: probe.commitment.answers for probe in record.probes}
     if answers:

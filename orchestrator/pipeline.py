@@ -30,7 +30,7 @@ from orchestrator.record.beside import check_submission, log_beside
 from orchestrator.record.bundle import export
 from orchestrator.record.sequence import OpenCampaign, outcomes_of
 from orchestrator.session import Bench
-from protocol.attestation.claims import Failure
+from protocol.attestation.claims import Failure, ShardClaim
 from protocol.attestation.predicates import SessionOutcome
 from protocol.attestation.statement import CAMPAIGN_PLAN, SESSION_OUTCOME
 from protocol.errors import JoulesealError, UsageError
@@ -213,6 +213,10 @@ class Corridor:
             prev_plan=chain.prev_plan,
             profile_sha256=item.profile.digest(),
             now=datetime.now(UTC),
+            shards={
+                name: ShardClaim(points=len(shard.points), number=shard.number, salted_sha256=shard.salted_sha256)
+                for name, shard in self.shards.items()
+            },
         )
         if item.signed is not None:
             logged = log_beside(self.books.registrar, item.signed, now=datetime.now(UTC))

@@ -145,7 +145,7 @@ def test_a_cache_shows_without_a_private_shard_too():
 
 def test_a_slow_first_run_is_no_cache_where_private_points_are_as_quick_as_public_ones():
     seen = Teller(3, steady=True).tell(official(3, points=200, runs=3))
-    slow = [replace(record, done_ns=record.sent_ns + 4 * (record.done_ns - record.sent_ns)) for record in seen.runs[0]]
+    slow = [r._replace(done_ns=r.sent_ns + 4 * (r.done_ns - r.sent_ns)) for r in seen.runs[0]]
     seen = replace(seen, costs={})
     assert verdicts(replace(seen, runs=[slow, *seen.runs[1:]])).flags == ()
     assert verdicts(replace(seen, asked=replace(seen.asked, private=0), runs=[slow, *seen.runs[1:]])).flags == (
