@@ -68,7 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
             wall_log=None if wall is None else wall.path,
         )
         meter.bench = bench
-        loaded = {name: datasets.load(name) for name in sorted(wanted)}
         corridor = Corridor(
             bench=bench,
             books=books,
