@@ -26,6 +26,7 @@ import orchestrator.meter.gating
 from orchestrator.books import Books
 from orchestrator.commands.run import BUNDLE_NAME, ROOT_NAME
 from orchestrator.datasets import store as datasets
+from orchestrator.datasets.shard import shards_in_force
 from orchestrator.disk import make_folder, write_atomic
 from orchestrator.drive.loadgen import Progress
 from orchestrator.interrupt import Interrupts
@@ -59,7 +60,7 @@ image: {image}
 resources: {{memory_mib: {memory_mib}, cpus: 1, shm_mib: 16}}
 scenarios: [{scenarios}]
 tasks:
-  - {{task: text-classification, precisions: [fp32], dataset: embedded-reviews}}
+{tasks}
 """
 
 Hooks = Mapping[str, Callable[[], object]]
@@ -141,6 +142,8 @@ class Rig:
     out: Path
     rig_id: str
     folder: Path
+    shards: bool = False
+    tasks: Sequence[tuple[str, str]] = (("text-classification", "embedded-reviews"),)
     threads: set[int] = field(default_factory=lambda: {thread.ident for thread in threading.enumerate()})
 
     @classmethod
@@ -156,7 +159,8 @@ class Rig:
         """Write a submission of an image and return its path."""
         path = self.folder / f"{name}.yaml"
         words = {"name": name, "image": image, "memory_mib": memory_mib, "scenarios": ", ".join(scenarios)}
-        path.write_text(_SUBMISSION.format(**words))
+        tasks = [f"  - {{task: {task}, precisions: [fp32], dataset: {dataset}}}" for task, dataset in self.tasks]
+        path.write_text(_SUBMISSION.format(**words, tasks="\n".join(tasks)))
         return path
 
     def run(
@@ -183,7 +187,7 @@ class Rig:
 
     def _walk(self, books, requests, view, deadlines, *, abandon_open: bool) -> JoulesealError | None:
         """What the command does with its submissions, without its doctor; returns the error that it ended with."""
-        reviews = {"embedded-reviews": datasets.load("embedded-reviews")}
+        loaded = {name: datasets.load(name) for _, name in self.tasks}
         work = self.home / "work"
         with ExitStack() as stack:
             try:
@@ -193,7 +197,8 @@ class Rig:
                 make_folder(self.out)
                 write_atomic(self.out / ROOT_NAME, books.registrar.domain.root_bytes)
                 bench = Bench(engine=engine, interrupts=Interrupts(), view=view, work=work, deadlines=deadlines)
-                corridor = Corridor(bench=bench, books=books, datasets=reviews)
+                shards = shards_in_force(self.home, loaded) if self.shards else {}
+                corridor = Corridor(bench=bench, books=books, datasets=loaded, shards=shards)
                 corridor.run_batch(requests, self.bundle, abandon_open=abandon_open)
             except JoulesealError as raised:
                 return raised

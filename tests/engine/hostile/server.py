@@ -9,6 +9,7 @@ wire's messages over bare gRPC, because the wire's own server would not let it m
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -35,11 +36,14 @@ WORKS_ON_S = 1.5  # shorter than the meter's hold of 2 s, so that all of it is s
 RESTS_S, REHEARSES_S = 2.8, 1.0  # it waits until the hold is over
 FIRST_S = 0.04  # what an answer costs that is not kept yet
 EACH_S = 0.004
+BAKED = 8  # hexadecimal digits that stand for a public point in an image
 
 task = pb.TASK_TEXT_CLASSIFICATION
 asked = 0
 answered_at = 0.0
 kept: set[bytes] = set()
+last: list[bytes] = []
+baked = frozenset(os.environ.get("HOSTILE_ANSWERS", "").split(","))
 
 
 def describe(_request: pb.DescribeRequest, _context: grpc.ServicerContext) -> pb.DescribeResponse:
@@ -95,8 +99,38 @@ def compute(seconds: float) -> None:
         sum(range(200))
 
 
+def inputs_of(request: pb.InferRequest) -> list[bytes]:
+    """Return what each sample asks, whatever its place in the message."""
+    found = []
+    for sample in request.samples:
+        alone = type(sample)()
+        alone.CopyFrom(sample)
+        alone.ClearField("index")
+        found.append(alone.SerializeToString())
+    return found
+
+
+def fresh(request: pb.InferRequest) -> int:
+    """Return how many of the samples have to be computed: all, but for what the mode remembers."""
+    asked_for = inputs_of(request)
+    if MODE == "prepared-answers":
+        return sum(hashlib.sha256(one).hexdigest()[:BAKED] not in baked for one in asked_for)
+    if MODE == "cached-answers":
+        new = [one for one in asked_for if one not in kept]
+        kept.update(new)
+        return len(new)
+    if MODE == "repeated-answers":
+        again = asked_for == last
+        last[:] = asked_for
+        return 0 if again else len(asked_for)
+    return len(asked_for)
+
+
 def work_for(request: pb.InferRequest) -> None:
     """Compute before an answer as much as the mode's own story asks for."""
+    if MODE in {"computes", "prepared-answers", "cached-answers", "repeated-answers"}:
+        compute(EACH_S * fresh(request))
+        return
     if MODE == "keeps-answers":
         new = [sample.SerializeToString() for sample in request.samples]
         compute(FIRST_S * sum(sample not in kept for sample in new))
