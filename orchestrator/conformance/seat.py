@@ -86,7 +86,8 @@ class Bringing:
         try:
             sandbox = self.engine.launch(self.order.image, self.order.profile, session)
         except SubmissionError as error:
-            self.notes.failed(error, Rule.PROFILE)
+            # A container that ended by itself while it was read back is no fault of its profile.
+            self.notes.failed(error, Rule.SOCKET if error.code == "EXITED" else Rule.PROFILE)
             raise
         self._once(Rule.PROFILE, "confirmed by engine and kernel; only the log driver differs from official runs")
         return sandbox
