@@ -21,6 +21,7 @@ from protocol.methodology.energy import Carried, Estimated, Reading
 from protocol.methodology.figures import RunFigures
 from protocol.methodology.gated import IDLE_BASE_NS, Bracket, Gate, GatedReading, Tick, gate
 from protocol.methodology.session_figures import SessionFigures
+from protocol.methodology.stages import around as idle_around
 from protocol.methodology.trace import InstrumentFailure, PowerTrace, Window
 from protocol.units import MJ_PER_J, NS_PER_MS, NS_PER_S, decimal_string
 
@@ -51,7 +52,7 @@ def run_picture(drawn: Drawn, number: int, of: int) -> Picture | None:
     window = _window(trace, f"run-{number}")
     if window is None:
         return None
-    around = _window(trace, f"idle-{number - 1}"), _window(trace, f"idle-{number}")
+    around = idle_around(trace, window.name)
     gated = _gate(trace, window, *around)
     start_ns, end_ns = frame(window, *around, gated)
     figures = None if drawn.figures is None or number > len(drawn.figures.runs) else drawn.figures.runs[number - 1]

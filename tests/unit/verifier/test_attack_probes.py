@@ -13,9 +13,12 @@ from protocol.attestation.digest import sha256_hex
 from protocol.methodology import dataset_index
 from protocol.methodology.dataset import Dataset
 from protocol.methodology.session_figures import SessionFigures
+from protocol.methodology.stages import probes
 from protocol.methodology.trace import parse_trace
+from tests.standin.gates import Power
+from tests.worlds.accelerated import H100, AcceleratedWorld
 from tests.worlds.tampering import statement_file
-from tests.worlds.world import World, cell, codes, failed, points
+from tests.worlds.world import S, World, cell, codes, failed, points
 from verifier.report import Verdict
 
 CELL = cell(points=200, runs=3)
@@ -249,3 +252,37 @@ def test_a_bundle_shows_no_point_and_no_private_one():
     assert len(rows) == len(dataset.points)
     assert statement_file(world.bundle(), "session-outcome")
     assert codes(world.judge()) == set()
+
+
+# On an accelerator
+
+DEVICE_CELL = cell(points=24, runs=2)
+
+
+class Waiting(AcceleratedWorld):
+    """A vendor that looks public answers up and waits as long as computing takes: only the device's power tells."""
+
+    waiting_mw = 90_000
+
+    def power_of(self, stage, timelines):
+        asked = self.asked(DEVICE_CELL)
+        drawn = {probe.samples: probe for probe in probes(asked) if probe.kind == "shard"}
+        corners = [(-10 * S, self.idle_mw)]
+        for records in timelines:
+            probe = drawn.get(len(records))
+            for number, record in enumerate(records):
+                private = probe is not None and probe.messages[number].role == "private"
+                level = self.work_mw if private else self.waiting_mw
+                at, until = record.sent_ns - stage.origin, record.done_ns - stage.origin
+                corners += [(at, self.idle_mw), (at, level), (until, level), (until, self.idle_mw)]
+        return Power(corners)
+
+
+@pytest.mark.parametrize(("kind", "flag"), [(AcceleratedWorld, set()), (Waiting, {"prepared-answers"})])
+def test_probes_among_the_gated_runs_of_an_accelerator(kind, flag):
+    world = kind(H100, query_ms=1_400)
+    world.shard = SHARD
+    world.campaign([DEVICE_CELL])
+    report = world.judge()
+    assert report.verdict is Verdict.VERIFIED, failed(report)
+    assert set(world.said[-1].predicate["flags"]) & {"prepared-answers", "cached-answers", "repeated-answers"} == flag
