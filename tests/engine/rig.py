@@ -142,7 +142,6 @@ class Rig:
     out: Path
     rig_id: str
     folder: Path
-    shards: bool = False
     tasks: Sequence[tuple[str, str]] = (("text-classification", "embedded-reviews"),)
     threads: set[int] = field(default_factory=lambda: {thread.ident for thread in threading.enumerate()})
 
@@ -197,7 +196,7 @@ class Rig:
                 make_folder(self.out)
                 write_atomic(self.out / ROOT_NAME, books.registrar.domain.root_bytes)
                 bench = Bench(engine=engine, interrupts=Interrupts(), view=view, work=work, deadlines=deadlines)
-                shards = shards_in_force(self.home, loaded) if self.shards else {}
+                shards = shards_in_force(self.home, loaded)
                 corridor = Corridor(bench=bench, books=books, datasets=loaded, shards=shards)
                 corridor.run_batch(requests, self.bundle, abandon_open=abandon_open)
             except JoulesealError as raised:

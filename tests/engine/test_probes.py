@@ -19,7 +19,7 @@ CAMPAIGNS = 20
 
 def flags_of(rig: Rig, image: str, name: str) -> list[set[str]]:
     """Return the flags of the probes that each task's verdicts raise, from a campaign that verifies."""
-    rig.shards, rig.tasks = True, TASKS
+    rig.tasks = TASKS
     told = rig.run(rig.submission(image, name=name), points=POINTS, runs=RUNS)
     assert told.error is None
     assert rig.verdict() == 0
