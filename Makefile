@@ -25,10 +25,10 @@ SOAK    :=
 TASK    :=
 
 .PHONY: help setup fmt check test test-all test-oracles soak bench bench-peers demo demo-runner proto docs images \
-  images-vendors engine lock clean
+  images-frameworks images-vendors engine lock clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	@.ci/prepare
@@ -46,6 +46,9 @@ engine: ## Start a Docker engine where none answers (a running one is left alone
 images: $(STAMP) engine ## Build the base, reference and test images, with no registry
 	@$(SUDO) $(PY) reference_containers/build.py
 	@$(SUDO) $(PY) reference_containers/build.py runner
+
+images-frameworks: $(STAMP) engine ## Build the same network in four frameworks (about 700 MB of downloads)
+	@$(SUDO) $(PY) reference_containers/build.py frameworks
 
 images-vendors: images ## Build the reference vendors whose models are downloaded, too (about 300 MB)
 	@$(SUDO) $(PY) reference_containers/build.py vendors
@@ -72,7 +75,7 @@ test: $(STAMP) images ## All tests but the slow ones, with the real engine
 	@$(PY) -m pytest -m "not slow" tests/packages
 	@$(SUDO) $(PY) -m pytest -m "not slow" tests/engine
 
-test-all: $(STAMP) images ## All tests, the slow ones too
+test-all: $(STAMP) images images-frameworks ## All tests, the slow ones too
 	@$(NETLESS) $(PY) -m pytest -n auto tests/unit
 	@.ci/prepare data
 	@$(PY) -m pytest -n auto tests/packages

@@ -1,4 +1,4 @@
-"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME | vendors ...]`.
+"""Build the reference images: `python reference_containers/build.py [--refresh] [NAME | vendors | frameworks ...]`.
 
 Rules:
 1. An image is built again only when its content key changes: a digest over the image it stands on, its Dockerfile,
@@ -10,7 +10,9 @@ Rules:
    (debian_base.py). An existing base is kept; --refresh makes it anew.
 4. What somebody else trained, or a model learns from, comes from a locked package (orchestrator.datasets.fetch): only
    verified members go into the build context. Such images are built by name, or all of them as `vendors`.
-5. Nothing is printed for an image that is up to date, one line for one that is built, and the engine's whole output
+5. Frameworks are heavy and built by name, or as `frameworks`. PyTorch is pinned to its CPU build by the version's
+   `+cpu`, which no package of the CUDA build has: pip must reach it (PyTorch's index of CPU builds, or a folder).
+6. Nothing is printed for an image that is up to date, one line for one that is built, and the engine's whole output
    when a build fails.
 """
 
@@ -51,6 +53,12 @@ PILLOW = "pillow==12.3.0"
 TOKENIZERS = "tokenizers==0.23.3"
 SOUND = "soundfile==0.14.0"
 LLAMA = "cyllama==0.2.18"
+FRAMEWORKS = {  # by name: what pip installs into the image, pinned
+    "torch": ("torch==2.13.0+cpu",),
+    "tensorflow": ("tensorflow-cpu==2.21.0", "grpcio==1.85.1", "protobuf==7.35.1"),
+    "jax": ("jax==0.10.2", "jaxlib==0.10.2"),
+    "onnxruntime": (ONNX_RUNTIME,),
+}
 
 KIT = ("kit", "reference_containers/kit")
 SPEECH = "moonshine_voice/assets/tiny-en"
@@ -74,8 +82,8 @@ class Recipe:
     """How one image is made: its folder, what it stands on, its wheels and what else goes into its build context.
 
     `shared` maps a name in the build context to a path in the repository; `left_out` are patterns of names that stay
-    out of the context. `assets` are members of locked packages, by package and path; each lies in `assets/` of the
-    context under its own name.
+    out of the context. `arguments` are the Dockerfile's own. `assets` are members of locked packages, by package and
+    path; each lies in `assets/` of the context under its own name.
     """
 
     name: str
@@ -85,6 +93,7 @@ class Recipe:
     shared: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ("README.md", "*.yaml")
     assets: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[tuple[str, str], ...] = ()
 
     @property
     def tag(self) -> str:
@@ -98,6 +107,20 @@ def runner_requirements() -> list[str]:
     extras = project["project"]["optional-dependencies"]
     listed = [*project["project"]["dependencies"], *extras["vendor"], *extras["runner"]]
     return [line for line in listed if not line.startswith("jouleseal")] + project["build-system"]["requires"]
+
+
+def framework_recipe(name: str) -> Recipe:
+    """Return how the image of one framework is made: the shared server with that framework's module as its backend."""
+    packages = FRAMEWORKS[name]
+    return Recipe(
+        name=f"frameworks-{name}",
+        folder=HERE / "frameworks",
+        stands_on="vendor-base",
+        wheels=(PIP, NUMPY, PILLOW, *packages, *((ONNX,) if name == "onnxruntime" else ())),
+        shared=(KIT, ("backend.py", f"reference_containers/frameworks/backends/{name}.py")),
+        left_out=("README.md", "*.yaml", "train.py", "backends"),
+        arguments=(("FRAMEWORK", name), ("PACKAGES", " ".join(packages))),
+    )
 
 
 RECIPES = {
@@ -192,11 +215,15 @@ RECIPES = {
             ),
             left_out=(),
         ),
+        *map(framework_recipe, FRAMEWORKS),
     )
 }
-GROUPS = {"vendors": sorted(name for name, recipe in RECIPES.items() if recipe.assets)}
-"""What several images are called together: `vendors` are those whose models are downloaded."""
-BY_DEFAULT = sorted(RECIPES.keys() - {"runner", *GROUPS["vendors"]})
+GROUPS = {
+    "vendors": sorted(name for name, recipe in RECIPES.items() if recipe.assets),
+    "frameworks": [f"frameworks-{name}" for name in FRAMEWORKS],
+}
+"""What several images are called together: `vendors` are those whose models are downloaded, `frameworks` the heavy."""
+BY_DEFAULT = sorted(RECIPES.keys() - {"runner", *GROUPS["vendors"], *GROUPS["frameworks"]})
 """The runner's image is half a minute's work that only its own demo needs; downloads are asked for by name."""
 
 
@@ -350,7 +377,9 @@ def wheel_folder(wheels: tuple[str, ...]) -> Path:
     words += [word for name in platforms(glibc) for word in ("--platform", name)]
     done = subprocess.run([*host_pip(), *words, *wheels], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildFailed(f"pip download {' '.join(wheels)} failed:\n{done.stderr}")
+        hint = "\na version with +cpu lies in its makers' index of CPU builds: name it to pip (PIP_EXTRA_INDEX_URL)"
+        local = any("+cpu" in line for line in wheels)
+        raise BuildFailed(f"pip download {' '.join(wheels)} failed:\n{done.stderr}{hint if local else ''}")
     (folder / "complete").touch()
     return folder
 
@@ -366,7 +395,7 @@ def text_key(text: str) -> str:
 def content_key(recipe: Recipe, context: Path) -> str:
     """Return the digest over all that decides the image's content."""
     stands_on = image_id(f"jouleseal/{recipe.stands_on}:local")
-    lines = [stands_on, *recipe.wheels]
+    lines = [stands_on, *recipe.wheels, *(f"{name}={value}" for name, value in recipe.arguments)]
     files = sorted(path for path in context.rglob("*") if path.is_file())
     lines += [f"{path.relative_to(context)} {path.stat().st_mode:o} {debian_base.file_sha256(path)}" for path in files]
     return text_key("\n".join(lines))
@@ -420,6 +449,7 @@ def build_image(recipe: Recipe) -> None:
             shutil.copytree(wheel_folder(recipe.wheels), context / "wheels")
         words = ["--network", "none", "--force-rm", "--label", f"{KEY_LABEL}={key}", "--tag", recipe.tag]
         words += ["--build-arg", f"BASE=jouleseal/{recipe.stands_on}:local"]
+        words += [word for name, value in recipe.arguments for word in ("--build-arg", f"{name}={value}")]
         superseded = docker("image", "inspect", "--format", "{{.Id}}", recipe.tag, check=False).stdout.strip()
         docker("build", *words, str(context))
         if superseded and superseded != image_id(recipe.tag):

@@ -99,10 +99,26 @@ def test_a_key_changes_with_everything_that_decides_the_image(key, tmp_path):
     assert key(recipe, tmp_path / "two") == first
     assert key(recipe, tmp_path / "two", "sha256:2") != first
     assert key(replace(recipe, wheels=("numpy==1",)), tmp_path / "two") != first
+    assert key(replace(recipe, arguments=(("FRAMEWORK", "torch"),)), tmp_path / "two") != first
     (tmp_path / "two" / "server.py").chmod(0o755)
     assert key(recipe, tmp_path / "two") != first
     (tmp_path / "one" / "server.py").write_text("pass", encoding="utf-8")
     assert key(recipe, tmp_path / "one") != first
+
+
+def test_heavy_images_are_built_by_name_and_pytorch_only_as_its_cpu_build(tmp_path):
+    assert not set(build.GROUPS["frameworks"]) & set(build.BY_DEFAULT)
+    assert [name.removeprefix("frameworks-") for name in build.GROUPS["frameworks"]] == list(build.FRAMEWORKS)
+    (torch,) = build.FRAMEWORKS["torch"]
+    assert torch.startswith("torch==")
+    assert torch.endswith("+cpu")
+    for name in build.FRAMEWORKS:
+        context = tmp_path / name
+        build.fill_context(build.RECIPES[f"frameworks-{name}"], context)
+        backend = REFERENCE / "frameworks" / "backends" / f"{name}.py"
+        assert (context / "backend.py").read_bytes() == backend.read_bytes()
+        assert not (context / "backends").exists()
+        assert not (context / "train.py").exists()
 
 
 def test_a_context_holds_what_the_image_needs_and_no_more(tmp_path):
